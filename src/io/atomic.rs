@@ -1,0 +1,83 @@
+//! The one way to write a file: temporary file in the same directory → flush → fsync → rename → fsync of the directory.
+//!
+//! A full disk shows at the flush or at the fsync, never silently at a drop.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use crate::error::{Code, Error, Result};
+
+/// Writes a file through `fill`; the name exists only when everything is on the disk.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let io = |doing: &'static str| move |e: std::io::Error| write_error(path, doing, e);
+    let mut temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(io("creating"))?;
+    {
+        let mut writer = BufWriter::new(temporary.as_file_mut());
+        fill(&mut writer)?;
+        writer.flush().map_err(io("writing"))?;
+    }
+    readable_by_all(temporary.as_file()).map_err(io("setting permissions of"))?;
+    temporary.as_file().sync_all().map_err(io("syncing"))?;
+    temporary.persist(path).map_err(|e| write_error(path, "renaming to", e.error))?;
+    sync_directory(folder)
+}
+
+/// Writes bytes as a file.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |w| w.write_all(bytes).map_err(|e| write_error(path, "writing", e)))
+}
+
+/// Makes a rename inside `folder` durable.
+pub fn sync_directory(folder: &Path) -> Result<()> {
+    let sync = || File::open(folder)?.sync_all();
+    sync().map_err(|e| write_error(folder, "syncing", e))
+}
+
+/// An error while writing, with what to do where the cause is known.
+pub fn write_error(path: &Path, doing: &str, cause: std::io::Error) -> Error {
+    let hint = match cause.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Some("Free some space and run again"),
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            Some("Choose a place that you may write to")
+        }
+        _ => None,
+    };
+    let error = Error::new(Code::Io01, path.display(), format!("{doing} it failed: {cause}")).source(cause);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Temporary files are private; results are not.
+#[cfg(unix)]
+fn readable_by_all(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn readable_by_all(_: &File) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_writer_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table.csv");
+        write(&path, b"old").unwrap();
+        let failed = write_with(&path, |w| {
+            w.write_all(b"new").unwrap();
+            Err(Error::new(Code::Io01, "x", "y"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+}

@@ -1,0 +1,23 @@
+//! Bytes ↔ values: bounded reading, atomic writing, digests, arrays and tables. No science here.
+
+pub mod atomic;
+pub mod bounded;
+pub mod npy;
+pub mod table;
+mod text_table;
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::ids::Digest;
+
+/// SHA-256 of bytes in memory.
+pub fn digest(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+/// The last component of a path, as shown in records and reports: those never hold directories of the user's machine.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,148 @@
+//! `run.json`: all that a report needs and a sceptic asks for. Holds file names and digests, never directories.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::compare::Comparison;
+use crate::encoder::{CheckpointRecord, Pooling};
+use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
+use crate::error::Warning;
+use crate::ids::{Digest, Layer, StimulusId, SubjectId, TargetId};
+
+/// The version of the format of `run.json`. A reader refuses other versions.
+pub const FORMAT: u32 = 1;
+
+/// Everything about one finished run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Version of this format ([`FORMAT`]).
+    pub format: u32,
+    /// Version of the program.
+    pub version: String,
+    /// The whole plan, defaults included.
+    pub plan: PlanRecord,
+    /// Every file that was read.
+    pub inputs: Vec<InputRecord>,
+    /// What was scored.
+    pub checkpoints: Vec<CheckpointRecord>,
+    /// What the responses are.
+    pub responses: ResponsesRecord,
+    /// The outer folds, by row id.
+    pub folds: Vec<FoldRecord>,
+    /// What it was computed with.
+    pub machine: MachineRecord,
+    /// What the user must know.
+    pub warnings: Vec<Warning>,
+    /// Seconds per stage, in order of the work.
+    pub timings: Vec<StageRecord>,
+    /// For the demo: what was planted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planted: Option<Planted>,
+    /// The results.
+    pub comparison: Comparison,
+}
+
+/// The plan as it was run: nothing is left to a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// The study's name.
+    pub study: String,
+    /// Which hidden states of a text are used.
+    pub pooling: Pooling,
+    /// The layers scored, per checkpoint label.
+    pub layers: BTreeMap<String, Vec<Layer>>,
+    /// How outer folds were made.
+    pub folds: FoldSpec,
+    /// The alpha grid asked for.
+    pub alphas: AlphaGrid,
+    /// What layers and checkpoints are ranked by.
+    pub score: ScoreName,
+    /// Confound columns, `words` and `characters` included.
+    pub confounds: Vec<String>,
+    /// Number type of the ridge arithmetic.
+    pub precision: String,
+    /// Bootstrap draws, confidence level and seed.
+    pub bootstrap: BootstrapRecord,
+    /// Flags that overrode the study file: flag → value.
+    pub overrides: BTreeMap<String, String>,
+}
+
+/// How intervals were drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BootstrapRecord {
+    /// Number of resamples.
+    pub draws: usize,
+    /// Confidence level, e.g. 0.95.
+    pub level: f64,
+    /// Seed of the resamples.
+    pub seed: u64,
+}
+
+/// One input file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// What it was used for: `study`, `stimuli`, `responses`.
+    pub role: String,
+    /// File name without its directory.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+}
+
+/// Who responded, and where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResponsesRecord {
+    /// Subjects in order.
+    pub subjects: Vec<SubjectId>,
+    /// Targets in order.
+    pub targets: Vec<TargetId>,
+    /// Rows of the stimuli table.
+    pub n_stimuli: usize,
+    /// Distinct texts among them.
+    pub n_texts: usize,
+    /// Groups of rows that stay together.
+    pub n_groups: usize,
+}
+
+/// One outer fold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoldRecord {
+    /// The rows that are held out.
+    pub test_rows: Vec<StimulusId>,
+}
+
+/// What the run was computed with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MachineRecord {
+    /// `cpu`.
+    pub device: String,
+    /// Threads asked for or found.
+    pub threads: usize,
+    /// Operating system and architecture.
+    pub platform: String,
+    /// The BLAS library in use, as it describes itself.
+    pub blas: String,
+}
+
+/// Wall time of a stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// What was done.
+    pub stage: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What the demo study planted, so that its report can say whether it was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Planted {
+    /// Label of the checkpoint whose states drive the parcels.
+    pub checkpoint: String,
+    /// The layer that does.
+    pub layer: Layer,
+    /// The parcels that are driven.
+    pub targets: Vec<TargetId>,
+    /// Share of their variance that is signal: the cod of a perfect model.
+    pub signal_share: f64,
+}

@@ -1,0 +1,8 @@
+//! Pure functions on slices and matrices: moments, correlation, bootstrap. No I/O, no science.
+
+pub mod bootstrap;
+mod correlation;
+mod moments;
+
+pub use correlation::pearson;
+pub use moments::{mean, median, population_sd};
