@@ -1,10 +1,14 @@
 //! Checkpoints × layers × subjects → curves over layers and paired differences to the reference, with intervals.
 
+mod layer;
+
 use serde::{Deserialize, Serialize};
+
+pub use layer::{LayerFit, LayerScores, by_subject, compare_layer};
 
 use crate::encoding::{Score, ScoreName};
 use crate::ids::{Layer, TargetId};
-use crate::stats::bootstrap::Interval;
+use crate::stats::bootstrap::{Interval, Resamples};
 
 /// What the bootstrap resamples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,8 @@ pub struct Comparison {
     pub curves: Vec<Curve>,
     /// The confounds-only scores, one per score.
     pub confounds: Vec<Baseline>,
+    /// Difference to the confounds-only model per checkpoint, layer and score, averaged over targets.
+    pub confound_gains: Vec<Difference>,
     /// Difference to the reference per checkpoint, layer and score, averaged over targets.
     pub layer_differences: Vec<Difference>,
     /// Difference to the reference per checkpoint, layer, score and target.
@@ -67,6 +73,50 @@ pub struct Point {
     pub n_undefined: usize,
     /// Share of (subject, target, fold) choices whose alpha lies at an edge of the grid.
     pub share_at_edge: f64,
+}
+
+impl Comparison {
+    /// A comparison without layers, to which [`Comparison::add_layer`] adds them in ascending order.
+    pub fn new(
+        score: ScoreName,
+        checkpoints: &[String],
+        baseline: &LayerFit,
+        n_subjects: usize,
+        resamples: &Resamples,
+    ) -> Comparison {
+        let mut curves = Vec::new();
+        for checkpoint in checkpoints {
+            for score in ScoreName::ALL {
+                curves.push(Curve { checkpoint: checkpoint.clone(), score, points: Vec::new() });
+            }
+        }
+        Comparison {
+            score,
+            reference: checkpoints.first().cloned().unwrap_or_default(),
+            unit: baseline.unit(),
+            n_units: resamples.units(),
+            n_subjects,
+            curves,
+            confounds: layer::baselines(baseline, resamples),
+            confound_gains: Vec::new(),
+            layer_differences: Vec::new(),
+            target_differences: Vec::new(),
+            target_means: Vec::new(),
+        }
+    }
+
+    /// Adds the results of one layer.
+    pub fn add_layer(&mut self, scores: LayerScores) {
+        for (checkpoint, score, point) in scores.points {
+            if let Some(curve) = self.curves.iter_mut().find(|c| c.checkpoint == checkpoint && c.score == score) {
+                curve.points.push(point);
+            }
+        }
+        self.confound_gains.extend(scores.confound_gains);
+        self.layer_differences.extend(scores.layer_differences);
+        self.target_differences.extend(scores.target_differences);
+        self.target_means.extend(scores.target_means);
+    }
 }
 
 /// A baseline: one number for all layers.

@@ -48,12 +48,7 @@ impl AlphaGrid {
     /// A logarithmic grid of the user's: `from` … `to` with `per_decade` values to the decade.
     pub fn log_spaced(from: f64, to: f64, per_decade: u32) -> Result<AlphaGrid> {
         let decades_apart = (to / from).log10();
-        if !(from > 0.0
-            && to.is_finite()
-            && decades_apart >= 0.0
-            && decades_apart <= 60.0
-            && (1..=100).contains(&per_decade))
-        {
+        if !(from > 0.0 && to.is_finite() && (0.0..=60.0).contains(&decades_apart) && (1..=100).contains(&per_decade)) {
             return Err(Error::new(
                 Code::Rc02,
                 "[encoding] alphas",

@@ -1,9 +1,13 @@
-//! Encoding models.
+//! Encoding models: cross-validated ridge, one alpha per target, and its scores.
 
 mod alphas;
+pub mod cv;
 mod folds;
+pub mod ridge;
 mod score;
+mod target_scores;
 
 pub use alphas::{AlphaGrid, EDGE_LIMIT};
 pub use folds::{FoldSpec, Folds};
 pub use score::{Reason, Score, ScoreName};
+pub use target_scores::{FoldScore, GroupSums, TargetScores, score};

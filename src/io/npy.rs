@@ -4,7 +4,6 @@
 //! Format: numpy.lib.format, <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 //! Not for: structured, complex, boolean or string arrays.
 
-use std::io::Write;
 use std::path::Path;
 
 use ndarray::{Array2, ArrayView, Dimension, ShapeBuilder};

@@ -90,7 +90,7 @@ fn scan_record(bytes: &[u8], start: usize, line: usize, separator: u8, path: &Pa
         } else if byte == b'\n' {
             return Ok(Record { end: at + 1, fields, lines: lines + 1 });
         }
-        if at - field_start > MAX_FIELD_BYTES {
+        if at.saturating_sub(field_start) > MAX_FIELD_BYTES {
             let place = format!("{}, line {}", path.display(), line + lines);
             return Err(Error::new(Code::Sc08, place, format!("has a field of more than {MAX_FIELD_BYTES} bytes")));
         }

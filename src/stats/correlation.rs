@@ -12,7 +12,7 @@ pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
         bb += y * y;
         ab += x * y;
     }
-    (aa > 0.0 && bb > 0.0).then(|| (ab / (aa.sqrt() * bb.sqrt())).clamp(-1.0, 1.0))
+    (aa > 0.0 && bb > 0.0).then(|| (ab / (aa * bb).sqrt()).clamp(-1.0, 1.0))
 }
 
 #[cfg(test)]

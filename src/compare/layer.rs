@@ -1,0 +1,264 @@
+//! One layer of all checkpoints: means, intervals, paired differences.
+
+use ndarray::{Array1, Array2};
+
+use super::{Baseline, Difference, Point, TargetMeans, Unit};
+use crate::encoding::{GroupSums, Reason, Score, ScoreName, TargetScores};
+use crate::ids::{Layer, TargetId};
+use crate::stats::bootstrap::{Interval, Resamples, bca, mean_intervals, weighted_means};
+
+/// The scores of one feature space: every subject and target.
+#[derive(Debug, Clone)]
+pub struct LayerFit {
+    /// Scores per subject (in the order of the run) and target.
+    pub scores: Vec<Vec<TargetScores>>,
+    /// Sums per stimulus group, when there is one subject.
+    pub groups: Option<GroupSums>,
+}
+
+/// What [`compare_layer`] found in one layer.
+#[derive(Debug, Clone, Default)]
+pub struct LayerScores {
+    pub(super) points: Vec<(String, ScoreName, Point)>,
+    pub(super) confound_gains: Vec<Difference>,
+    pub(super) layer_differences: Vec<Difference>,
+    pub(super) target_differences: Vec<Difference>,
+    pub(super) target_means: Vec<TargetMeans>,
+}
+
+impl LayerFit {
+    /// What intervals are over.
+    pub fn unit(&self) -> Unit {
+        if self.groups.is_some() { Unit::StimulusGroups } else { Unit::Subjects }
+    }
+
+    /// Number of units that a bootstrap resamples.
+    pub fn n_units(&self) -> usize {
+        self.groups.as_ref().map_or(self.scores.len(), GroupSums::groups)
+    }
+
+    /// Scores (subjects, targets); NaN where undefined.
+    fn matrix(&self, name: ScoreName) -> Array2<f64> {
+        let targets = self.scores.first().map_or(0, Vec::len);
+        Array2::from_shape_fn((self.scores.len(), targets), |(s, t)| self.scores[s][t].get(name).or_nan())
+    }
+
+    fn first_reason(&self, name: ScoreName) -> Reason {
+        self.scores.iter().flatten().find_map(|t| t.get(name).reason()).unwrap_or(Reason::NothingDefined)
+    }
+}
+
+/// Per-target values of one feature space (or of a difference) with their replicates.
+struct Replicated {
+    /// (subjects, targets).
+    values: Array2<f64>,
+    /// (draws, targets) and (units, targets), when the units are stimulus groups; subjects are resampled from `values`.
+    groups: Option<(Array2<f64>, Array2<f64>)>,
+}
+
+impl Replicated {
+    fn new(fit: &LayerFit, name: ScoreName, resamples: &Resamples) -> Replicated {
+        let values = fit.matrix(name);
+        let groups = fit.groups.as_ref().map(|sums| {
+            let undefined = |mut m: Array2<f64>| {
+                // A target that is undefined as a whole has no replicates either.
+                for (t, v) in values.row(0).iter().enumerate() {
+                    if v.is_nan() {
+                        m.column_mut(t).fill(f64::NAN);
+                    }
+                }
+                m
+            };
+            (
+                undefined(sums.resampled(&resamples.bootstrap, name)),
+                undefined(sums.resampled(&resamples.jackknife, name)),
+            )
+        });
+        Replicated { values, groups }
+    }
+
+    fn minus(&self, other: &Replicated) -> Replicated {
+        let groups = match (&self.groups, &other.groups) {
+            (Some((a, b)), Some((c, d))) => Some((a - c, b - d)),
+            _ => None,
+        };
+        Replicated { values: &self.values - &other.values, groups }
+    }
+
+    /// The mean over targets, as a single column.
+    fn averaged(&self) -> Replicated {
+        let average = |m: &Array2<f64>| -> Array2<f64> {
+            let ones = Array2::ones((1, m.ncols()));
+            weighted_means(&ones, &m.t().to_owned()).t().to_owned()
+        };
+        Replicated {
+            values: average(&self.values),
+            groups: self.groups.as_ref().map(|(boot, jack)| (average(boot), average(jack))),
+        }
+    }
+
+    /// Mean over subjects and interval of every column.
+    fn intervals(&self, resamples: &Resamples) -> (Array1<f64>, Vec<Option<Interval>>) {
+        match &self.groups {
+            None => mean_intervals(&self.values, resamples, LEVEL),
+            Some((boot, jack)) => {
+                let means = self.values.row(0).to_owned();
+                let intervals =
+                    (0..means.len()).map(|t| bca(means[t], boot.column(t), jack.column(t), LEVEL)).collect();
+                (means, intervals)
+            }
+        }
+    }
+}
+
+/// Confidence level of all intervals.
+pub(super) const LEVEL: f64 = 0.95;
+
+/// The baseline's mean and interval for every score.
+pub(super) fn baselines(fit: &LayerFit, resamples: &Resamples) -> Vec<Baseline> {
+    ScoreName::ALL
+        .into_iter()
+        .map(|score| {
+            let (mean, interval) = single(&Replicated::new(fit, score, resamples).averaged(), resamples);
+            Baseline { score, mean: Score::from_nan(mean, fit.first_reason(score)), interval }
+        })
+        .collect()
+}
+
+fn single(one: &Replicated, resamples: &Resamples) -> (f64, Option<Interval>) {
+    let (means, mut intervals) = one.intervals(resamples);
+    (means[0], intervals.pop().flatten())
+}
+
+/// Compares the checkpoints that have this layer. `fits` holds label and fit of each, the reference first if it has the
+/// layer; `baseline` is the confounds-only model.
+pub fn compare_layer(
+    layer: Layer,
+    fits: &[(String, LayerFit)],
+    reference: &str,
+    baseline: &LayerFit,
+    ranking: ScoreName,
+    targets: &[TargetId],
+    resamples: &Resamples,
+) -> LayerScores {
+    let mut out = LayerScores::default();
+    for score in ScoreName::ALL {
+        let confounds = Replicated::new(baseline, score, resamples);
+        let replicated: Vec<Replicated> = fits.iter().map(|(_, fit)| Replicated::new(fit, score, resamples)).collect();
+        let base = fits.iter().position(|(label, _)| label == reference);
+        for (i, (label, fit)) in fits.iter().enumerate() {
+            let own = &replicated[i];
+            out.points.push((label.clone(), score, point(layer, score, fit, own, resamples)));
+            let difference = |target: Option<TargetId>, mean: f64, interval, n_subjects| Difference {
+                checkpoint: label.clone(),
+                layer,
+                target,
+                score,
+                difference: Score::from_nan(mean, fit.first_reason(score)),
+                interval,
+                n_subjects,
+            };
+            let gain = own.minus(&confounds).averaged();
+            let (mean, interval) = single(&gain, resamples);
+            out.confound_gains.push(difference(None, mean, interval, defined(&gain.values, 0)));
+            if score == ranking {
+                let means = weighted_means(&Array2::ones((1, own.values.nrows())), &own.values);
+                let means = means.row(0).iter().map(|m| Score::from_nan(*m, Reason::NothingDefined)).collect();
+                out.target_means.push(TargetMeans { checkpoint: label.clone(), layer, means });
+            }
+            let Some(base) = base.filter(|b| *b != i) else { continue };
+            let paired = own.minus(&replicated[base]);
+            let average = paired.averaged();
+            let (mean, interval) = single(&average, resamples);
+            out.layer_differences.push(difference(None, mean, interval, defined(&average.values, 0)));
+            let (means, intervals) = paired.intervals(resamples);
+            for (t, (mean, interval)) in means.iter().zip(intervals).enumerate() {
+                let n = defined(&paired.values, t);
+                out.target_differences.push(difference(Some(targets[t].clone()), *mean, interval, n));
+            }
+        }
+    }
+    out
+}
+
+fn defined(values: &Array2<f64>, column: usize) -> usize {
+    values.column(column).iter().filter(|v| v.is_finite()).count()
+}
+
+fn point(layer: Layer, score: ScoreName, fit: &LayerFit, own: &Replicated, resamples: &Resamples) -> Point {
+    let (mean, interval) = single(&own.averaged(), resamples);
+    let n_defined = own.values.iter().filter(|v| v.is_finite()).count();
+    let edges: Vec<f64> =
+        fit.scores.iter().flatten().filter(|t| t.alpha_median.is_some()).map(|t| t.alpha_at_edge).collect();
+    Point {
+        layer,
+        mean: Score::from_nan(mean, fit.first_reason(score)),
+        interval,
+        n_defined,
+        n_undefined: own.values.len() - n_defined,
+        share_at_edge: crate::stats::mean(&edges).unwrap_or(0.0),
+    }
+}
+
+/// Splits a fit over the joined columns of several subjects into one list of targets per subject.
+pub fn by_subject(all: Vec<TargetScores>, n_targets: usize) -> Vec<Vec<TargetScores>> {
+    all.chunks(n_targets).map(<[TargetScores]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::FoldScore;
+
+    fn target(value: f64) -> TargetScores {
+        let score = Score::from_nan(value, Reason::ConstantTarget);
+        let per_fold = vec![FoldScore { r: score, cod: score, alpha: 1.0 }];
+        TargetScores {
+            n: 10,
+            cod: score,
+            cod_test_mean: score,
+            r: score,
+            alpha_median: Some(1.0),
+            alpha_at_edge: 0.0,
+            per_fold,
+        }
+    }
+
+    fn fit(values: &[[f64; 2]]) -> LayerFit {
+        LayerFit { scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(), groups: None }
+    }
+
+    #[test]
+    fn differences_are_paired_and_undefined_targets_drop_out() {
+        let base = fit(&[[0.1, 0.3], [0.2, f64::NAN], [0.3, 0.5]]);
+        let tuned = fit(&[[0.2, 0.3], [0.3, f64::NAN], [0.4, 0.5]]);
+        let confounds = fit(&[[0.0, 0.0], [0.0, f64::NAN], [0.0, 0.0]]);
+        let resamples = Resamples::new(3, 200, 0);
+        let fits = [("base".to_owned(), base), ("tuned".to_owned(), tuned)];
+        let targets = ["a".into(), "b".into()];
+        let out = compare_layer(Layer(2), &fits, "base", &confounds, ScoreName::Cod, &targets, &resamples);
+        let a = &out.target_differences[0];
+        assert!((a.difference.value().unwrap() - 0.1).abs() < 1e-12 && a.n_subjects == 3);
+        let (low, high) = a.interval.unwrap();
+        assert!((low - 0.1).abs() < 1e-9 && (high - 0.1).abs() < 1e-9, "every subject gains 0.1: {low} {high}");
+        let b = &out.target_differences[1];
+        assert_eq!((b.difference, b.n_subjects), (Score::Value(0.0), 2));
+        let point = &out.points[0].2;
+        assert_eq!((point.n_defined, point.n_undefined), (5, 1));
+        // Subject means: 0.2, 0.2, 0.4.
+        assert!((point.mean.value().unwrap() - 0.8 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_checkpoint_against_itself_differs_by_exactly_nothing() {
+        let same = fit(&[[0.1, 0.3], [0.2, 0.1], [0.3, 0.5], [0.25, 0.4]]);
+        let resamples = Resamples::new(4, 100, 0);
+        let fits = [("a".to_owned(), same.clone()), ("b".to_owned(), same.clone())];
+        let targets = ["a".into(), "b".into()];
+        let out = compare_layer(Layer(0), &fits, "a", &same, ScoreName::R, &targets, &resamples);
+        assert!(
+            out.layer_differences.iter().all(|d| d.difference == Score::Value(0.0) && d.interval == Some((0.0, 0.0)))
+        );
+        assert!(out.confound_gains.iter().all(|d| d.difference == Score::Value(0.0)));
+    }
+}

@@ -1,0 +1,32 @@
+use std::ops::Range;
+
+/// Several texts as one run of tokens, without padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Packed {
+    /// Token ids of all texts, one text after the other.
+    pub ids: Vec<u32>,
+    /// For each text the index after its last token.
+    pub ends: Vec<usize>,
+}
+
+impl Packed {
+    /// Packs texts given as token ids.
+    pub fn new<'a>(texts: impl IntoIterator<Item = &'a [u32]>) -> Packed {
+        let mut packed = Packed { ids: Vec::new(), ends: Vec::new() };
+        for text in texts {
+            packed.ids.extend_from_slice(text);
+            packed.ends.push(packed.ids.len());
+        }
+        packed
+    }
+
+    /// The tokens of each text.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.ends.iter().scan(0, |start, end| Some(std::mem::replace(start, *end)..*end))
+    }
+
+    /// The position of each token within its text, from 0.
+    pub fn positions(&self) -> Vec<u32> {
+        self.ranges().flat_map(|range| 0..range.len() as u32).collect()
+    }
+}

@@ -1,0 +1,256 @@
+//! Scores of held-out predictions, per target. All sums in float64.
+
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
+
+use super::cv::CvFit;
+use super::folds::Folds;
+use super::score::{Reason, Score, ScoreName};
+use crate::stats;
+
+/// Fewest rows of a test fold for which a correlation means anything.
+const MIN_FOLD_ROWS: usize = 3;
+/// A spread below this share of the values' size is rounding.
+const NO_SPREAD: f64 = 1e-12;
+
+/// The scores of one target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetScores {
+    /// Rows scored.
+    pub n: usize,
+    /// 1 − Σ SSE / Σ (y − ȳ_train)².
+    pub cod: Score,
+    /// scikit-learn's R² per fold, averaged over folds.
+    pub cod_test_mean: Score,
+    /// Pearson r per fold, averaged over folds.
+    pub r: Score,
+    /// Median over folds of the alpha chosen; none for a constant target.
+    pub alpha_median: Option<f64>,
+    /// Share of folds whose alpha lies at an edge of the grid.
+    pub alpha_at_edge: f64,
+    /// Per fold: Pearson r and the alpha, where defined.
+    pub per_fold: Vec<FoldScore>,
+}
+
+/// One fold of one target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FoldScore {
+    /// Pearson r in this fold.
+    pub r: Score,
+    /// 1 − SSE / Σ (y − ȳ_train)² in this fold alone.
+    pub cod: Score,
+    /// The alpha chosen for this fold.
+    pub alpha: f64,
+}
+
+impl TargetScores {
+    /// A score by its name.
+    pub fn get(&self, name: ScoreName) -> Score {
+        match name {
+            ScoreName::Cod => self.cod,
+            ScoreName::CodTestMean => self.cod_test_mean,
+            ScoreName::R => self.r,
+        }
+    }
+}
+
+/// Scores every column of `y` (rows, targets) against its held-out predictions.
+pub fn score(y: ArrayView2<'_, f64>, fit: &CvFit, folds: &Folds) -> Vec<TargetScores> {
+    let rows: Vec<Vec<usize>> = (0..folds.count()).map(|k| folds.test_rows(k)).collect();
+    (0..y.ncols()).map(|t| score_target(y.column(t), t, fit, &rows)).collect()
+}
+
+fn score_target(y: ArrayView1<'_, f64>, target: usize, fit: &CvFit, rows: &[Vec<usize>]) -> TargetScores {
+    let last = fit.grid.values.len() - 1;
+    let chosen = fit.chosen.column(target);
+    let alphas: Vec<f64> = chosen.iter().map(|c| fit.grid.values[*c]).collect();
+    let at_edge = chosen.iter().filter(|c| last > 0 && (**c == 0 || **c == last)).count();
+    let sd = stats::population_sd(&y.to_vec()).unwrap_or(0.0);
+    let constant = is_constant(y);
+    let mut whole = constant.then_some(Reason::ConstantTarget);
+    let mut first_r = None;
+    let mut first_test_mean = None;
+    let (mut sse, mut reference) = (0.0, 0.0);
+    let (mut rs, mut test_mean) = (Vec::new(), Vec::new());
+    let mut per_fold = Vec::with_capacity(rows.len());
+    for (fold, rows) in rows.iter().enumerate() {
+        let truth: Vec<f64> = rows.iter().map(|r| y[*r]).collect();
+        let train_mean = fit.train_mean[[fold, target]];
+        // Predictions relative to the training mean: a common offset would hide that they do not vary.
+        let predicted: Vec<f64> = rows.iter().map(|r| fit.predicted[[*r, target]] - train_mean).collect();
+        let error: f64 = truth.iter().zip(&predicted).map(|(t, p)| (t - train_mean - p).powi(2)).sum();
+        let about_train: f64 = truth.iter().map(|t| (t - train_mean).powi(2)).sum();
+        let mean = stats::mean(&truth).unwrap_or(0.0);
+        let about_test: f64 = truth.iter().map(|t| (t - mean).powi(2)).sum();
+        sse += error;
+        reference += about_train;
+        let spread = stats::population_sd(&predicted).unwrap_or(0.0);
+        let fold_reason = if rows.len() < MIN_FOLD_ROWS {
+            Some(Reason::FoldTooSmall(fold))
+        } else if fit.varying[fold] == 0 {
+            Some(Reason::NoVaryingFeature(fold))
+        } else if spread <= NO_SPREAD * sd {
+            Some(Reason::ConstantPrediction(fold))
+        } else {
+            None
+        };
+        whole = whole.or(fold_reason);
+        let flat = is_constant(ArrayView1::from(&truth)).then_some(Reason::ConstantTargetInFold(fold));
+        let r = match fold_reason.or(flat) {
+            Some(reason) => Score::undefined(reason),
+            None => stats::pearson(&truth, &predicted)
+                .map_or(Score::undefined(Reason::ConstantPrediction(fold)), Score::Value),
+        };
+        first_r = first_r.or(r.reason());
+        first_test_mean = first_test_mean.or(flat);
+        rs.extend(r.value());
+        if flat.is_none() {
+            test_mean.push(1.0 - error / about_test);
+        }
+        let cod = match fold_reason {
+            Some(reason) => Score::undefined(reason),
+            None if about_train > 0.0 => Score::Value(1.0 - error / about_train),
+            None => Score::undefined(Reason::ConstantTargetInFold(fold)),
+        };
+        let defined = |s: Score| if constant { Score::undefined(Reason::ConstantTarget) } else { s };
+        per_fold.push(FoldScore { r: defined(r), cod: defined(cod), alpha: alphas[fold] });
+    }
+    let or = |reason: Option<Reason>, value: f64| match whole.or(reason) {
+        Some(reason) => Score::undefined(reason),
+        None => Score::from_nan(value, Reason::NothingDefined),
+    };
+    TargetScores {
+        n: y.len(),
+        cod: or(None, 1.0 - sse / reference),
+        cod_test_mean: or(first_test_mean, stats::mean(&test_mean).unwrap_or(f64::NAN)),
+        r: or(first_r, stats::mean(&rs).unwrap_or(f64::NAN)),
+        alpha_median: if constant { None } else { stats::median(&alphas) },
+        alpha_at_edge: if constant { 0.0 } else { at_edge as f64 / rows.len() as f64 },
+        per_fold,
+    }
+}
+
+/// Whether values differ by no more than rounding.
+pub(crate) fn is_constant(values: ArrayView1<'_, f64>) -> bool {
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for v in values {
+        low = low.min(*v);
+        high = high.max(*v);
+    }
+    high - low <= NO_SPREAD * low.abs().max(high.abs())
+}
+
+/// Per stimulus group the sums from which scores of resampled groups follow, without a refit.
+#[derive(Debug, Clone)]
+pub struct GroupSums {
+    /// Fold of each group.
+    fold: Vec<usize>,
+    folds: usize,
+    /// Rows of each group (groups, 1).
+    rows: Array2<f64>,
+    /// (groups, targets): squared error, squares about the training mean, and the moments of truth and prediction about
+    /// the fold's means.
+    error: Array2<f64>,
+    about_train: Array2<f64>,
+    y: Array2<f64>,
+    p: Array2<f64>,
+    yy: Array2<f64>,
+    pp: Array2<f64>,
+    yp: Array2<f64>,
+}
+
+impl GroupSums {
+    /// Sums over the rows of each group. `groups` gives the group of each row; rows of a group lie in one fold.
+    pub fn new(y: ArrayView2<'_, f64>, fit: &CvFit, folds: &Folds, groups: &[usize]) -> GroupSums {
+        let (n, targets) = (groups.iter().max().map_or(0, |g| g + 1), y.ncols());
+        let zeros = || Array2::<f64>::zeros((n, targets));
+        let mut sums = GroupSums {
+            fold: vec![0; n],
+            folds: folds.count(),
+            rows: Array2::zeros((n, 1)),
+            error: zeros(),
+            about_train: zeros(),
+            y: zeros(),
+            p: zeros(),
+            yy: zeros(),
+            pp: zeros(),
+            yp: zeros(),
+        };
+        for fold in 0..folds.count() {
+            let rows = folds.test_rows(fold);
+            let mean = |m: ArrayView2<'_, f64>| -> Array1<f64> {
+                rows.iter().fold(Array1::zeros(targets), |sum, r| sum + m.row(*r)) / rows.len() as f64
+            };
+            let (y_mean, p_mean) = (mean(y), mean(fit.predicted.view()));
+            for row in rows {
+                let g = groups[row];
+                sums.fold[g] = fold;
+                sums.rows[[g, 0]] += 1.0;
+                for t in 0..targets {
+                    let (truth, predicted) = (y[[row, t]], fit.predicted[[row, t]]);
+                    let (a, b) = (truth - y_mean[t], predicted - p_mean[t]);
+                    sums.error[[g, t]] += (truth - predicted).powi(2);
+                    sums.about_train[[g, t]] += (truth - fit.train_mean[[fold, t]]).powi(2);
+                    sums.y[[g, t]] += a;
+                    sums.p[[g, t]] += b;
+                    sums.yy[[g, t]] += a * a;
+                    sums.pp[[g, t]] += b * b;
+                    sums.yp[[g, t]] += a * b;
+                }
+            }
+        }
+        sums
+    }
+
+    /// Number of groups.
+    pub fn groups(&self) -> usize {
+        self.fold.len()
+    }
+
+    /// The score of every target for every resample of groups, `weights` (resamples, groups) → (resamples, targets).
+    /// NaN where a resample leaves a score undefined.
+    pub fn resampled(&self, weights: &Array2<f64>, name: ScoreName) -> Array2<f64> {
+        if name == ScoreName::Cod {
+            let (error, reference) = (weights.dot(&self.error), weights.dot(&self.about_train));
+            return ratio(error, &reference);
+        }
+        let shape = (weights.nrows(), self.error.ncols());
+        let (mut total, mut used) = (Array2::<f64>::zeros(shape), Array2::<f64>::zeros(shape));
+        for fold in 0..self.folds {
+            let mut masked = weights.clone();
+            for (mut column, f) in masked.columns_mut().into_iter().zip(&self.fold) {
+                if *f != fold {
+                    column.fill(0.0);
+                }
+            }
+            let rows = masked.dot(&self.rows);
+            let (y, p, yy) = (masked.dot(&self.y), masked.dot(&self.p), masked.dot(&self.yy));
+            let (pp, yp, error) = (masked.dot(&self.pp), masked.dot(&self.yp), masked.dot(&self.error));
+            for draw in 0..shape.0 {
+                let n = rows[[draw, 0]];
+                if n < MIN_FOLD_ROWS as f64 {
+                    continue;
+                }
+                for t in 0..shape.1 {
+                    let at = [draw, t];
+                    let (vy, vp) = (yy[at] - y[at] * y[at] / n, pp[at] - p[at] * p[at] / n);
+                    let value = if name == ScoreName::R {
+                        (yp[at] - y[at] * p[at] / n) / (vy * vp).sqrt()
+                    } else {
+                        1.0 - error[at] / vy
+                    };
+                    if value.is_finite() && vy > 0.0 {
+                        total[at] += value;
+                        used[at] += 1.0;
+                    }
+                }
+            }
+        }
+        total / used
+    }
+}
+
+/// 1 − error / reference; NaN where there is nothing to divide by.
+fn ratio(mut error: Array2<f64>, reference: &Array2<f64>) -> Array2<f64> {
+    error.zip_mut_with(reference, |e, r| *e = if *r > 0.0 { 1.0 - *e / r } else { f64::NAN });
+    error
+}

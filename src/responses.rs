@@ -1,0 +1,341 @@
+//! What the brain did: one row per stimulus that a subject saw, one column per target; and the only place where
+//! features and responses meet.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use ndarray::{Array2, Axis, concatenate};
+
+use crate::error::{Code, Error, Result, Warning, first_five};
+use crate::features::FeatureSpace;
+use crate::ids::{StimulusId, SubjectId, TargetId};
+use crate::io::table::{Number, Table};
+
+/// The name of the subject when there is one averaged response.
+pub const MEAN_SUBJECT: &str = "mean";
+
+/// The responses of one subject.
+#[derive(Debug, Clone)]
+pub struct Responses {
+    subject: SubjectId,
+    ids: Vec<StimulusId>,
+    y: Array2<f64>,
+    place: String,
+}
+
+impl Responses {
+    /// Responses `y` (rows, targets) of a subject to the stimuli `ids`; `place` names their origin in messages.
+    ///
+    /// # Errors
+    /// `RS-02` for no rows or targets, `RS-07` when ids and rows differ in number, `SC-02` for an id that stands twice,
+    /// `RS-08` for values that are not finite.
+    pub fn new(
+        subject: SubjectId,
+        ids: Vec<StimulusId>,
+        y: Array2<f64>,
+        targets: &[TargetId],
+        place: impl Into<String>,
+    ) -> Result<Responses> {
+        let place = place.into();
+        if y.is_empty() {
+            return Err(Error::new(Code::Rs02, place, format!("has {} rows and {} targets", y.nrows(), y.ncols()))
+                .expected("at least one of each"));
+        }
+        if y.nrows() != ids.len() {
+            return Err(Error::new(Code::Rs07, place, format!("has {} rows for {} stimuli", y.nrows(), ids.len()))
+                .expected("one row per stimulus"));
+        }
+        let mut seen = std::collections::HashSet::new();
+        if let Some(twice) = ids.iter().find(|id| !seen.insert(*id)) {
+            return Err(Error::new(
+                Code::Sc02,
+                place,
+                format!("holds the id {twice:?} twice for subject {:?}", subject.as_str()),
+            )
+            .expected("one row per subject and stimulus"));
+        }
+        let bad: Vec<String> = y
+            .axis_iter(Axis(1))
+            .zip(targets)
+            .filter_map(|(column, target)| {
+                let n = column.iter().filter(|v| !v.is_finite()).count();
+                (n > 0).then(|| format!("{target} ({n} rows)"))
+            })
+            .collect();
+        if !bad.is_empty() {
+            return Err(Error::new(
+                Code::Rs08,
+                place,
+                format!("{} targets hold NaN or infinite values: {}", bad.len(), first_five(&bad)),
+            )
+            .expected("finite responses")
+            .hint("Drop those rows or targets, or fill them in before"));
+        }
+        Ok(Responses { subject, ids, y, place })
+    }
+
+    /// Reads the responses of a table with one row per stimulus (and subject, when `subject` names a column).
+    ///
+    /// # Errors
+    /// All problems at once: missing columns, empty ids, cells that are no finite numbers (`RS-08`).
+    pub fn from_table(
+        table: &Table,
+        id: &str,
+        subject: SubjectColumn<'_>,
+        targets: &[TargetId],
+    ) -> std::result::Result<Vec<Responses>, Vec<Error>> {
+        let mut problems = Vec::new();
+        let ids = table.required_texts(id).map_err(|e| problems.push(e)).ok();
+        let subjects: Option<Vec<String>> = match subject {
+            SubjectColumn::Column(name) => table.required_texts(name).map_err(|e| problems.push(e)).ok(),
+            SubjectColumn::One(one) => Some(vec![one.as_str().to_owned(); table.rows()]),
+        };
+        let mut y = Array2::zeros((table.rows(), targets.len()));
+        for (target, mut column) in targets.iter().zip(y.axis_iter_mut(Axis(1))) {
+            match table.numbers(target.as_str()) {
+                Err(e) => problems.push(e),
+                Ok(numbers) => {
+                    problems.extend(unusable_cells(table, target, &numbers));
+                    for (slot, number) in column.iter_mut().zip(numbers) {
+                        *slot = if let Number::Finite(v) = number { v } else { f64::NAN };
+                    }
+                }
+            }
+        }
+        let (Some(ids), Some(subjects)) = (ids, subjects) else { return Err(problems) };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut rows_of: Vec<(SubjectId, Vec<usize>)> = Vec::new();
+        let mut index: HashMap<&str, usize> = HashMap::new();
+        for (row, name) in subjects.iter().enumerate() {
+            let at = *index.entry(name).or_insert_with(|| {
+                rows_of.push((SubjectId::from(name.as_str()), Vec::new()));
+                rows_of.len() - 1
+            });
+            rows_of[at].1.push(row);
+        }
+        let mut all = Vec::new();
+        for (subject, rows) in rows_of {
+            let own = rows.iter().map(|r| StimulusId::from(ids[*r].as_str())).collect();
+            match Responses::new(subject, own, y.select(Axis(0), &rows), targets, table.path().display().to_string()) {
+                Ok(responses) => all.push(responses),
+                Err(e) => problems.push(e),
+            }
+        }
+        if problems.is_empty() { Ok(all) } else { Err(problems) }
+    }
+
+    /// Whose responses they are.
+    pub fn subject(&self) -> &SubjectId {
+        &self.subject
+    }
+}
+
+/// Where the subject of a row stands.
+#[derive(Debug, Clone, Copy)]
+pub enum SubjectColumn<'a> {
+    /// In this column.
+    Column(&'a str),
+    /// All rows are this subject's.
+    One(&'a SubjectId),
+}
+
+fn unusable_cells(table: &Table, target: &TargetId, numbers: &[Number]) -> Option<Error> {
+    let bad: Vec<usize> = (0..numbers.len()).filter(|r| !matches!(numbers[*r], Number::Finite(_))).collect();
+    let first = *bad.first()?;
+    let found = match &numbers[first] {
+        Number::Missing(text) if text.is_empty() => format!("has an empty cell in target {target}"),
+        Number::Missing(text) | Number::Text(text) => format!("holds {text:?} in target {target}"),
+        Number::Finite(_) => return None,
+    };
+    Some(Error::new(Code::Rs08, table.place(first), found).expected("a finite number").hint(format!(
+        "{} cells of this target are unusable, in rows {}",
+        bad.len(),
+        first_five(bad.iter().map(|r| r + 1))
+    )))
+}
+
+/// Subjects who responded to the same stimuli, side by side: what their fits share is computed once.
+#[derive(Debug, Clone)]
+pub struct Cohort {
+    ids: Arc<[StimulusId]>,
+    rows: Vec<usize>,
+    subjects: Vec<SubjectId>,
+    y: Array2<f64>,
+}
+
+impl Cohort {
+    /// Joins responses to the stimuli by row id and groups subjects who saw the same ones.
+    ///
+    /// # Errors
+    /// `RS-07` when responses name unknown stimuli, or when a stimulus has no response in any subject. A stimulus that
+    /// some subjects lack is a warning.
+    pub fn join(
+        ids: &Arc<[StimulusId]>,
+        responses: Vec<Responses>,
+    ) -> std::result::Result<(Vec<Cohort>, Vec<Warning>), Vec<Error>> {
+        let index: HashMap<&StimulusId, usize> = ids.iter().enumerate().map(|(row, id)| (id, row)).collect();
+        let mut problems = Vec::new();
+        let mut warnings = Vec::new();
+        let mut answered: BTreeSet<usize> = BTreeSet::new();
+        let mut cohorts: Vec<Cohort> = Vec::new();
+        for one in responses {
+            let unknown: Vec<&StimulusId> = one.ids.iter().filter(|id| !index.contains_key(id)).collect();
+            if !unknown.is_empty() {
+                problems.push(
+                    Error::new(
+                        Code::Rs07,
+                        &one.place,
+                        format!(
+                            "{} of {} rows of subject {:?} name no stimulus: {}",
+                            unknown.len(),
+                            one.ids.len(),
+                            one.subject.as_str(),
+                            first_five(unknown)
+                        ),
+                    )
+                    .expected(format!("ids of the stimuli table, such as {}", first_five(ids.iter().take(3))))
+                    .hint("Check the id columns of both tables"),
+                );
+                continue;
+            }
+            // Ascending stimulus rows; `from` says which response row belongs to each.
+            let mut order: Vec<(usize, usize)> =
+                one.ids.iter().enumerate().map(|(from, id)| (index[id], from)).collect();
+            order.sort_unstable();
+            let rows: Vec<usize> = order.iter().map(|(row, _)| *row).collect();
+            let from: Vec<usize> = order.iter().map(|(_, from)| *from).collect();
+            answered.extend(rows.iter().copied());
+            if rows.len() < ids.len() {
+                warnings.push(Warning::new(
+                    "RS-07",
+                    format!(
+                        "subject {:?} has responses to {} of {} stimuli; the rest is left out for this subject",
+                        one.subject.as_str(),
+                        rows.len(),
+                        ids.len()
+                    ),
+                ));
+            }
+            let y = one.y.select(Axis(0), &from);
+            match cohorts.iter_mut().find(|c| c.rows == rows) {
+                Some(cohort) => {
+                    cohort.y = concatenate![Axis(1), cohort.y, y];
+                    cohort.subjects.push(one.subject);
+                }
+                None => cohorts.push(Cohort { ids: Arc::clone(ids), rows, subjects: vec![one.subject], y }),
+            }
+        }
+        if problems.is_empty() && answered.len() < ids.len() {
+            let silent: Vec<&StimulusId> =
+                (0..ids.len()).filter(|row| !answered.contains(row)).map(|row| &ids[row]).collect();
+            problems.push(
+                Error::new(
+                    Code::Rs07,
+                    "responses",
+                    format!("{} of {} stimuli have no response: {}", silent.len(), ids.len(), first_five(silent)),
+                )
+                .expected("a response to every stimulus in at least one subject")
+                .hint("Remove those stimuli, or check the id columns of both tables"),
+            );
+        }
+        if problems.is_empty() { Ok((cohorts, warnings)) } else { Err(problems) }
+    }
+
+    /// Rows of the stimuli table that these subjects responded to, ascending.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    /// The subjects, in the order of the blocks of columns of [`Cohort::y`].
+    pub fn subjects(&self) -> &[SubjectId] {
+        &self.subjects
+    }
+
+    /// Responses (rows, subjects · targets): the targets of the first subject, then those of the second, …
+    pub fn y(&self) -> &Array2<f64> {
+        &self.y
+    }
+
+    /// The stimulus of each row.
+    pub fn stimulus(&self, row: usize) -> &StimulusId {
+        &self.ids[self.rows[row]]
+    }
+}
+
+/// Features and responses of the same stimuli, row by row. Nothing else joins them.
+#[derive(Debug)]
+pub struct Aligned<'a> {
+    x: Array2<f64>,
+    cohort: &'a Cohort,
+}
+
+impl<'a> Aligned<'a> {
+    /// Puts the features of a cohort's stimuli beside its responses.
+    ///
+    /// # Errors
+    /// `RS-07` when the features are those of other stimuli.
+    pub fn new(features: &FeatureSpace, cohort: &'a Cohort) -> Result<Aligned<'a>> {
+        if !Arc::ptr_eq(features.ids(), &cohort.ids) && features.ids() != &cohort.ids {
+            return Err(Error::new(Code::Rs07, features.name(), "holds features of other stimuli than the responses"));
+        }
+        Ok(Aligned { x: features.x().select(Axis(0), &cohort.rows), cohort })
+    }
+
+    /// Features (rows, features).
+    pub fn x(&self) -> &Array2<f64> {
+        &self.x
+    }
+
+    /// The responses.
+    pub fn cohort(&self) -> &Cohort {
+        self.cohort
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    fn ids(names: &[&str]) -> Vec<StimulusId> {
+        names.iter().map(|n| StimulusId::from(*n)).collect()
+    }
+
+    fn one(subject: &str, names: &[&str], y: Array2<f64>) -> Responses {
+        Responses::new(subject.into(), ids(names), y, &["t".into()], "r.csv").unwrap()
+    }
+
+    #[test]
+    fn rows_are_joined_by_id_not_by_position() {
+        let stimuli: Arc<[StimulusId]> = ids(&["a", "b", "c"]).into();
+        let responses = vec![
+            one("s1", &["c", "a", "b"], array![[3.0], [1.0], [2.0]]),
+            one("s2", &["a", "b", "c"], array![[10.0], [20.0], [30.0]]),
+            one("s3", &["c", "b"], array![[300.0], [200.0]]),
+        ];
+        let (cohorts, warnings) = Cohort::join(&stimuli, responses).unwrap();
+        assert_eq!(cohorts.len(), 2);
+        assert_eq!(cohorts[0].y, array![[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]);
+        assert_eq!((cohorts[1].rows(), &cohorts[1].y), (&[1, 2][..], &array![[200.0], [300.0]]));
+        assert_eq!(warnings.len(), 1);
+        let x = FeatureSpace::new("x", Arc::clone(&stimuli), array![[0.1], [0.2], [0.3]]);
+        assert_eq!(Aligned::new(&x, &cohorts[1]).unwrap().x(), array![[0.2], [0.3]]);
+        let other = FeatureSpace::new("x", ids(&["a", "b", "z"]).into(), array![[0.1], [0.2], [0.3]]);
+        assert_eq!(Aligned::new(&other, &cohorts[1]).unwrap_err().code(), Code::Rs07);
+    }
+
+    #[test]
+    fn unmatched_ids_are_counted_and_named() {
+        let stimuli: Arc<[StimulusId]> = ids(&["a", "b"]).into();
+        let problems = Cohort::join(&stimuli, vec![one("s", &["a", "x"], array![[1.0], [2.0]])]).unwrap_err();
+        assert!(
+            problems[0].to_string().contains("1 of 2 rows of subject \"s\" name no stimulus: x"),
+            "{}",
+            problems[0]
+        );
+        let problems = Cohort::join(&stimuli, vec![one("s", &["a"], array![[1.0]])]).unwrap_err();
+        assert!(problems[0].to_string().contains("1 of 2 stimuli have no response: b"), "{}", problems[0]);
+    }
+}

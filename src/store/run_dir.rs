@@ -1,0 +1,343 @@
+//! A run directory is written beside its final place and appears there by one rename: it is whole or absent.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Code, Error, Result};
+use crate::io::atomic::{sync_directory, write_error};
+
+/// The file whose presence says that a directory is a finished run.
+pub const RECORD: &str = "run.json";
+
+/// An output directory in the making.
+///
+/// Files go to [`RunDir::path`]; [`RunDir::commit`] makes them appear under the final name at once. Dropped without a
+/// commit, everything is removed. Only one process at a time can hold an output directory.
+#[derive(Debug)]
+pub struct RunDir {
+    target: PathBuf,
+    staging: PathBuf,
+    lock: Lock,
+    replace: bool,
+}
+
+impl RunDir {
+    /// Checks that a run may be written to `target`, without leaving anything behind.
+    ///
+    /// # Errors
+    /// `OD-01` when the place holds a run (without `overwrite`) or anything else; `OD-02` when it cannot be written.
+    pub fn check(target: &Path, overwrite: bool) -> Result<()> {
+        let parent = parent_of(target)?;
+        let meta = match fs::symlink_metadata(target) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::new(Code::Od02, target.display(), format!("cannot be used: {e}")).source(e)),
+            Ok(meta) => Some(meta),
+        };
+        if let Some(meta) = meta {
+            if meta.is_symlink() {
+                return Err(Error::new(Code::Od02, target.display(), "is a symbolic link")
+                    .expected("a new place")
+                    .hint("Results are never written through a link; name the directory itself"));
+            }
+            if !meta.is_dir() {
+                return Err(
+                    Error::new(Code::Od02, target.display(), "is a file").expected("a directory or a new place")
+                );
+            }
+            check_content(target, overwrite)?;
+        }
+        tempfile::Builder::new().prefix(".brainscore-probe-").tempdir_in(&parent).map_err(|e| {
+            Error::new(Code::Od02, parent.display(), format!("cannot be written to: {e}"))
+                .hint("Choose another --out")
+                .source(e)
+        })?;
+        Ok(())
+    }
+
+    /// Takes the output place and starts a staging directory beside it. Leftovers of killed runs are removed.
+    ///
+    /// # Errors
+    /// As [`RunDir::check`], and `OD-06` when another process is writing there.
+    pub fn stage(target: &Path, overwrite: bool) -> Result<RunDir> {
+        RunDir::check(target, overwrite)?;
+        let parent = parent_of(target)?;
+        let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).ok_or_else(|| nameless(target))?;
+        let lock = Lock::take(parent.join(format!(".{name}.lock")), target)?;
+        let partial = format!(".{name}.partial-");
+        for entry in fs::read_dir(&parent).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&partial) {
+                fs::remove_dir_all(entry.path()).ok();
+            }
+        }
+        let staging = tempfile::Builder::new()
+            .prefix(&partial)
+            .tempdir_in(&parent)
+            .map_err(|e| write_error(&parent, "creating a directory in", e))?
+            .keep();
+        let run = RunDir { target: target.to_owned(), staging, lock, replace: target.exists() };
+        readable_by_all(&run.staging)?;
+        Ok(run)
+    }
+
+    /// Where to write.
+    pub fn path(&self) -> &Path {
+        &self.staging
+    }
+
+    /// Makes the run appear under its final name.
+    pub fn commit(self) -> Result<()> {
+        let parent = parent_of(&self.target)?;
+        sync_directory(&self.staging)?;
+        if self.replace && fs::read_dir(&self.target).is_ok_and(|mut d| d.next().is_some()) {
+            // Exchanges both names at once; the old run is then the one that is dropped with `self`.
+            exchange(&self.staging, &self.target).map_err(|e| write_error(&self.target, "replacing", e))?;
+        } else {
+            fs::rename(&self.staging, &self.target).map_err(|e| write_error(&self.target, "renaming to", e))?;
+        }
+        sync_directory(&parent)
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.staging).ok();
+        self.lock.release();
+    }
+}
+
+fn parent_of(target: &Path) -> Result<PathBuf> {
+    if target.file_name().is_none() {
+        return Err(nameless(target));
+    }
+    let parent = match target.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    if parent.is_dir() {
+        return Ok(parent);
+    }
+    let found = if parent.exists() { "is no directory" } else { "does not exist" };
+    Err(Error::new(Code::Od02, parent.display(), found)
+        .expected("the directory that the output goes into")
+        .hint("Create it first"))
+}
+
+fn nameless(target: &Path) -> Error {
+    Error::new(Code::Od02, target.display(), "has no name of its own").expected("a path that ends in a new name")
+}
+
+/// An existing directory may be used when it is empty, or a finished run that may be overwritten.
+fn check_content(target: &Path, overwrite: bool) -> Result<()> {
+    let names: Vec<String> = fs::read_dir(target)
+        .map_err(|e| Error::new(Code::Od02, target.display(), format!("cannot be read: {e}")).source(e))?
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let record = target.join(RECORD);
+    if !record.is_file() {
+        return Err(Error::new(Code::Od01, target.display(), "is not empty and holds no run")
+            .expected("a new or empty directory")
+            .hint("Choose another --out; files that are none of ours are never removed"));
+    }
+    if !overwrite {
+        return Err(Error::new(Code::Od01, target.display(), "already holds a run")
+            .expected("a new directory")
+            .hint("Choose another --out, or give --overwrite to replace that run"));
+    }
+    let foreign: Vec<&String> = names.iter().filter(|n| !RUN_ENTRIES.contains(&n.as_str())).collect();
+    if !foreign.is_empty() {
+        return Err(Error::new(
+            Code::Od01,
+            target.display(),
+            format!("holds files that are no part of a run: {}", crate::error::first_five(foreign)),
+        )
+        .hint("Move them away; --overwrite removes only what a run wrote"));
+    }
+    Ok(())
+}
+
+/// Everything that a run writes into its directory. `--overwrite` removes nothing else.
+pub const RUN_ENTRIES: &[&str] = &[
+    RECORD,
+    "scores.csv",
+    "scores.parquet",
+    "predictions.parquet",
+    "comparison.csv",
+    "layers.csv",
+    "layerwise.svg",
+    "layerwise.png",
+    "difference.svg",
+    "difference.png",
+    "report.html",
+    "demo",
+];
+
+#[cfg(target_os = "linux")]
+fn exchange(staging: &Path, target: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, staging, CWD, target, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        // Some file systems cannot exchange.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => exchange_in_steps(staging, target),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(staging: &Path, target: &Path) -> std::io::Result<()> {
+    exchange_in_steps(staging, target)
+}
+
+/// Moves the old run aside first and puts it back when the new one cannot take its place.
+fn exchange_in_steps(staging: &Path, target: &Path) -> std::io::Result<()> {
+    let aside = staging.with_extension("old");
+    fs::rename(target, &aside)?;
+    if let Err(e) = fs::rename(staging, target) {
+        fs::rename(&aside, target)?;
+        return Err(e);
+    }
+    fs::rename(&aside, staging)
+}
+
+#[cfg(unix)]
+fn readable_by_all(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .map_err(|e| write_error(path, "setting permissions of", e))
+}
+
+#[cfg(not(unix))]
+fn readable_by_all(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// An operating-system lock: it vanishes with its process, whatever happens to it.
+#[derive(Debug)]
+struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    fn take(path: PathBuf, target: &Path) -> Result<Lock> {
+        let io = |e: std::io::Error| write_error(&path, "locking", e);
+        loop {
+            let mut file =
+                File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+            if let Err(error) = file.try_lock() {
+                if let TryLockError::Error(e) = error {
+                    return Err(io(e));
+                }
+                let mut holder = String::new();
+                file.read_to_string(&mut holder).ok();
+                let holder =
+                    if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
+                return Err(Error::new(Code::Od06, target.display(), format!("is being written by {holder}"))
+                    .hint("Wait for it, or choose another --out"));
+            }
+            // The holder before us may have removed the file between our opening and locking it: look again.
+            if same_file(&file, &path) {
+                file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
+                writeln!(file, "process {} on {}", std::process::id(), host()).map_err(io)?;
+                return Ok(Lock { file, path });
+            }
+        }
+    }
+
+    fn release(&self) {
+        fs::remove_file(&self.path).ok();
+        self.file.unlock().ok();
+    }
+}
+
+#[cfg(unix)]
+fn same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn same_file(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+fn host() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "this host".to_owned(), |h| h.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finish(target: &Path, overwrite: bool, content: &str) -> Result<()> {
+        let run = RunDir::stage(target, overwrite)?;
+        fs::write(run.path().join(RECORD), content).unwrap();
+        run.commit()
+    }
+
+    #[test]
+    fn a_run_is_whole_or_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let dropped = RunDir::stage(&target, false).unwrap();
+        fs::write(dropped.path().join("scores.csv"), "half").unwrap();
+        drop(dropped);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        finish(&target, false, "one").unwrap();
+        assert_eq!(finish(&target, false, "two").unwrap_err().code(), Code::Od01);
+        finish(&target, true, "two").unwrap();
+        assert_eq!(fs::read_to_string(target.join(RECORD)).unwrap(), "two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside the run");
+    }
+
+    #[test]
+    fn foreign_files_are_never_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("thesis.tex"), "years of work").unwrap();
+        assert_eq!(finish(&target, true, "x").unwrap_err().code(), Code::Od01);
+        fs::write(target.join(RECORD), "{}").unwrap();
+        assert_eq!(finish(&target, true, "x").unwrap_err().code(), Code::Od01);
+        assert!(target.join("thesis.tex").exists());
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let first = RunDir::stage(&target, false).unwrap();
+        let second = RunDir::stage(&target, false).unwrap_err();
+        assert_eq!(second.code(), Code::Od06);
+        assert!(second.to_string().contains(&format!("process {}", std::process::id())), "{second}");
+        drop(first);
+        RunDir::stage(&target, false).unwrap();
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_run_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        fs::create_dir(dir.path().join(".out.partial-killed")).unwrap();
+        finish(&target, false, "x").unwrap();
+        assert!(!dir.path().join(".out.partial-killed").exists());
+    }
+
+    #[test]
+    fn impossible_places_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let code = |p: &Path| RunDir::check(p, false).unwrap_err().code();
+        assert_eq!(code(&file), Code::Od02);
+        assert_eq!(code(&dir.path().join("no/such/parent")), Code::Od02);
+        assert_eq!(code(Path::new("/")), Code::Od02);
+    }
+}
