@@ -210,6 +210,7 @@ impl Table {
                 Number::Text(text) | Number::Missing(text) => {
                     format!("holds {text:?} in column {name:?}")
                 }
+                // INVARIANT: `bad` lists no row with a finite number.
                 Number::Finite(_) => unreachable!("only cells without a number are listed"),
             };
             let error = Error::new(Code::Sc11, self.place(*first), found).expected("a finite number");

@@ -1,0 +1,5 @@
+//! All integration tests, in one binary: every further one would link the whole program again.
+
+mod architecture;
+mod deps;
+mod support;
