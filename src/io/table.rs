@@ -353,6 +353,21 @@ impl OutputTable {
     }
 }
 
+/// Writes a CSV file batch by batch, so that the whole never sits in memory; see [`write_parquet_batches`].
+pub fn write_csv_batches(
+    path: &Path,
+    produce: impl FnOnce(&mut dyn FnMut(&OutputTable) -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    atomic::write_with(path, |w| {
+        let mut first = true;
+        produce(&mut |batch: &OutputTable| {
+            let mut frame = batch.frame(true)?;
+            let mut writer = CsvWriter::new(&mut *w).include_header(std::mem::take(&mut first)).n_threads(1);
+            writer.finish(&mut frame).map_err(|e| polars_error(path, e))
+        })
+    })
+}
+
 /// Writes a Parquet file batch by batch, so that the whole never sits in memory.
 ///
 /// `produce` is called with a function that appends one batch; all batches have the columns of the first.
