@@ -11,6 +11,7 @@ pub mod error;
 pub mod features;
 pub mod ids;
 pub mod io;
+pub mod plot;
 pub mod record;
 pub mod responses;
 pub mod stats;
