@@ -13,6 +13,7 @@ pub mod ids;
 pub mod io;
 pub mod plot;
 pub mod record;
+pub mod report;
 pub mod responses;
 pub mod stats;
 pub mod stimuli;
