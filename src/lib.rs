@@ -30,4 +30,5 @@ pub mod stats;
 pub mod stimuli;
 pub mod store;
 pub mod study;
+pub mod visible;
 pub mod watch;

@@ -50,9 +50,10 @@ fn threads(shared: &SharedArgs) -> Result<(), Error> {
         Some(n) => usize::from(n),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    rayon::ThreadPoolBuilder::new().num_threads(n).build_global().map_err(|e| {
-        Error::new(Code::Io01, "--threads", format!("{n} threads could not be started: {e}")).source(e)
-    })
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(n)
+        .build_global()
+        .map_err(|e| Error::new(Code::Io01, "--threads", format!("{n} threads could not be started: {e}")).source(e))
 }
 
 fn overrides(shared: &SharedArgs) -> Overrides {

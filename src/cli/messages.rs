@@ -1,23 +1,13 @@
 //! Text for people, on a terminal that must not be controlled by what files contain.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use crate::error::Problems;
+use crate::visible::visible;
 
-/// Text without control characters: an escape sequence in a file name or a label is shown, not obeyed.
+/// Lines without control characters: an escape sequence in a file name or a label is shown, not obeyed.
 pub(super) fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let bidi = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if (c.is_control() && c != '\n') || bidi {
-            // INVARIANT: writing to a string cannot fail; the result is of no use.
-            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
 /// Prints a line to standard output. A closed pipe ends the output, not the program.

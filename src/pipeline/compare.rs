@@ -68,7 +68,8 @@ pub fn compare_demo(
     std::fs::create_dir(&folder).map_err(|e| Error::io(folder.display(), "creating", e))?;
     let planted = demo::write(&folder)?;
     clock.lap("demo study");
-    let plan = Plan::new(&folder.join("study.toml"), demo::checkpoints(&folder), overrides).map_err(Problems::from_list)?;
+    let plan =
+        Plan::new(&folder.join("study.toml"), demo::checkpoints(&folder), overrides).map_err(Problems::from_list)?;
     let prepared = prepare(plan)?;
     clock.lap("preflight");
     let record = run_into(prepared, run.path(), Some(planted), clock, watch)?;
@@ -295,7 +296,13 @@ fn record(prepared: Prepared, results: Results, planted: Option<Planted>, timing
         },
         inputs,
         checkpoints: checkpoints.iter().map(|c| c.checkpoint.record().clone()).collect(),
-        responses: ResponsesRecord { subjects, targets, n_stimuli: stimuli.len(), n_texts, n_groups: stimuli.n_groups() },
+        responses: ResponsesRecord {
+            subjects,
+            targets,
+            n_stimuli: stimuli.len(),
+            n_texts,
+            n_groups: stimuli.n_groups(),
+        },
         folds: (0..folds.count())
             .map(|k| FoldRecord { test_rows: folds.test_rows(k).iter().map(|r| stimuli.ids()[*r].clone()).collect() })
             .collect(),

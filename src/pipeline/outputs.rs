@@ -36,9 +36,8 @@ pub(super) fn write_scores(
 }
 
 fn score_rows(prepared: &Prepared, label: &str, layer: Layer, fit: &LayerFit, confounds: &LayerFit) -> OutputTable {
-    let rows: Vec<(usize, usize)> = (0..prepared.subjects.len())
-        .flat_map(|s| (0..prepared.targets.len()).map(move |t| (s, t)))
-        .collect();
+    let rows: Vec<(usize, usize)> =
+        (0..prepared.subjects.len()).flat_map(|s| (0..prepared.targets.len()).map(move |t| (s, t))).collect();
     let text = |f: &dyn Fn(usize, usize) -> String| Output::Text(rows.iter().map(|(s, t)| f(*s, *t)).collect());
     let real = |from: &LayerFit, f: &dyn Fn(&TargetScores) -> Option<f64>| {
         Output::Real(rows.iter().map(|(s, t)| f(&from.scores[*s][*t])).collect())
@@ -75,7 +74,11 @@ fn undefined(scores: &TargetScores) -> String {
     }
     let parts: Vec<String> = reasons
         .into_iter()
-        .map(|(reason, names)| if names.len() == ScoreName::ALL.len() { reason } else { format!("{}: {reason}", names.join(" ")) })
+        .map(
+            |(reason, names)| {
+                if names.len() == ScoreName::ALL.len() { reason } else { format!("{}: {reason}", names.join(" ")) }
+            },
+        )
         .collect();
     parts.join("; ")
 }
@@ -87,7 +90,12 @@ fn prediction_column(target: &TargetId) -> String {
 }
 
 /// One batch of `predictions.parquet`: the held-out predictions of one feature space, a row per subject and stimulus.
-pub(super) fn prediction_rows(prepared: &Prepared, label: &str, layer: Option<Layer>, all: &[Predictions]) -> OutputTable {
+pub(super) fn prediction_rows(
+    prepared: &Prepared,
+    label: &str,
+    layer: Option<Layer>,
+    all: &[Predictions],
+) -> OutputTable {
     let n_targets = prepared.targets.len();
     let (mut subjects, mut ids, mut folds) = (Vec::new(), Vec::new(), Vec::new());
     let mut columns: Vec<Vec<Option<f64>>> = vec![Vec::new(); n_targets];
@@ -145,9 +153,8 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison) -> Result<()>
     let mut rows = Vec::new();
     for curve in &comparison.curves {
         for point in &curve.points {
-            let same = |d: &&Difference| {
-                d.checkpoint == curve.checkpoint && d.score == curve.score && d.layer == point.layer
-            };
+            let same =
+                |d: &&Difference| d.checkpoint == curve.checkpoint && d.score == curve.score && d.layer == point.layer;
             let gain = comparison.confound_gains.iter().find(same);
             let difference = comparison.layer_differences.iter().find(same);
             rows.push((curve, point, gain, difference));

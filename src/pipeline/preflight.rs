@@ -1,6 +1,5 @@
 //! Everything that can be checked before anything is computed; all problems come back at once.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -316,7 +315,10 @@ fn check_folds(cohorts: &[Cohort], folds: &Folds, found: &mut Findings) {
         if small > 0 {
             found.warnings.push(Warning::new(
                 "RS-12",
-                format!("{small} folds have fewer than 3 rows (subjects {}): their scores are undefined", first_five(cohort.subjects())),
+                format!(
+                    "{small} folds have fewer than 3 rows (subjects {}): their scores are undefined",
+                    first_five(cohort.subjects())
+                ),
             ));
         }
     }
@@ -339,12 +341,17 @@ fn check_targets(cohorts: &[Cohort], targets: &[TargetId], found: &mut Findings)
     }
     if constant.len() == total {
         found.problems.push(
-            Error::new(Code::Rs09, "responses", format!("all {total} targets are constant")).expected("responses that vary"),
+            Error::new(Code::Rs09, "responses", format!("all {total} targets are constant"))
+                .expected("responses that vary"),
         );
     } else {
         found.warnings.push(Warning::new(
             "RS-09",
-            format!("{} of {total} targets are constant; their scores are undefined: {}", constant.len(), first_five(&constant)),
+            format!(
+                "{} of {total} targets are constant; their scores are undefined: {}",
+                constant.len(),
+                first_five(&constant)
+            ),
         ));
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::{Code, Error, Result};
 use crate::io::{atomic, bounded};
-use crate::plot;
+use crate::plot::Figures;
 use crate::record::{FORMAT, RunRecord};
 use crate::report;
 
@@ -13,15 +13,13 @@ const MAX_RECORD_BYTES: u64 = 1 << 30;
 
 /// Writes figures and report of a run into `folder`.
 pub(super) fn write(record: &RunRecord, folder: &Path) -> Result<()> {
-    let layerwise = plot::layerwise(record)?;
-    let difference = plot::difference(record)?;
-    atomic::write(&folder.join("layerwise.svg"), layerwise.svg.as_bytes())?;
-    atomic::write(&folder.join("layerwise.png"), &layerwise.png)?;
-    if let Some(figure) = &difference {
-        atomic::write(&folder.join("difference.svg"), figure.svg.as_bytes())?;
-        atomic::write(&folder.join("difference.png"), &figure.png)?;
+    let figures = Figures::draw(record)?;
+    let named =
+        std::iter::once(("layerwise", &figures.layerwise)).chain(figures.difference.iter().map(|d| ("difference", d)));
+    for (name, figure) in named {
+        atomic::write(&folder.join(format!("{name}.svg")), figure.svg.as_bytes())?;
+        atomic::write(&folder.join(format!("{name}.png")), &figure.png)?;
     }
-    let figures = report::Figures { layerwise, difference };
     atomic::write(&folder.join("report.html"), report::html(record, &figures).as_bytes())
 }
 

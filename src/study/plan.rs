@@ -102,7 +102,10 @@ impl LayerSelection {
         let numbers: std::result::Result<Vec<i64>, _> = text.split(',').map(|n| n.trim().parse()).collect();
         match numbers {
             Ok(numbers) => Ok(LayerSelection::Listed(numbers)),
-            Err(_) => Err(Error::new(Code::Fl02, "--layers", format!("is {text:?}")).expected("all, or numbers such as 0,3,-1")),
+            Err(_) => {
+                Err(Error::new(Code::Fl02, "--layers", format!("is {text:?}"))
+                    .expected("all, or numbers such as 0,3,-1"))
+            }
         }
     }
 
@@ -118,8 +121,12 @@ impl LayerSelection {
             match usize::try_from(resolved).ok().filter(|l| *l < n) {
                 Some(layer) => layers.push(Layer(layer)),
                 None => {
-                    return Err(Error::new(Code::Fl02, "--layers", format!("layer {number} does not exist in {label:?}"))
-                        .expected(format!("0 to {} (or -1 to -{n})", n - 1)));
+                    return Err(Error::new(
+                        Code::Fl02,
+                        "--layers",
+                        format!("layer {number} does not exist in {label:?}"),
+                    )
+                    .expected(format!("0 to {} (or -1 to -{n})", n - 1)));
                 }
             }
         }
@@ -162,7 +169,8 @@ impl Plan {
                     .hint("Name the column: [stimuli] fold = \"fold\""),
             );
         }
-        let (Some(responses), Some(alphas), Some(layers), true) = (responses, alphas, layers, problems.is_empty()) else {
+        let (Some(responses), Some(alphas), Some(layers), true) = (responses, alphas, layers, problems.is_empty())
+        else {
             return Err(problems);
         };
         let mut applied = BTreeMap::new();
@@ -213,16 +221,25 @@ fn responses(spec: &StudySpec, folder: &Path, study: &Path) -> Result<ResponsesP
     let pattern = section.table.contains(PATTERN);
     let tables = match (&section.subjects, pattern) {
         (None, true) => {
-            return refuse("[responses] table holds {subject}, but subjects are not listed", "List them: subjects = [\"01\", \"02\"]");
+            return refuse(
+                "[responses] table holds {subject}, but subjects are not listed",
+                "List them: subjects = [\"01\", \"02\"]",
+            );
         }
         (Some(_), false) => {
-            return refuse("[responses] lists subjects, but table does not say where {subject} stands", "Write table = \"sub-{subject}.csv\"");
+            return refuse(
+                "[responses] lists subjects, but table does not say where {subject} stands",
+                "Write table = \"sub-{subject}.csv\"",
+            );
         }
         (Some(subjects), true) if subjects.is_empty() => {
             return refuse("[responses] subjects is empty", "List at least one");
         }
         (Some(_), true) if section.subject.is_some() => {
-            return refuse("[responses] names a subject column and one file per subject", "Keep one of subject and subjects");
+            return refuse(
+                "[responses] names a subject column and one file per subject",
+                "Keep one of subject and subjects",
+            );
         }
         (Some(subjects), true) => {
             let mut sorted = subjects.clone();
@@ -272,7 +289,9 @@ mod tests {
     fn plan(responses: &str, encoding: &str) -> std::result::Result<Plan, Vec<Error>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("study.toml");
-        let text = format!("[study]\nname = \"s\"\n[stimuli]\ntable = \"s.csv\"\n[responses]\n{responses}\n[encoding]\n{encoding}\n");
+        let text = format!(
+            "[study]\nname = \"s\"\n[stimuli]\ntable = \"s.csv\"\n[responses]\n{responses}\n[encoding]\n{encoding}\n"
+        );
         std::fs::write(&path, text).unwrap();
         Plan::new(&path, vec![], &Overrides::default())
     }

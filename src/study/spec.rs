@@ -146,8 +146,8 @@ impl StudySpec {
     /// # Errors
     /// All unknown keys at once, or the first thing that is no TOML or has the wrong type, with line and column.
     pub fn read(path: &Path) -> std::result::Result<(StudySpec, Digest), Vec<Error>> {
-        let (text, digest) = bounded::read_text(path, bounded::MAX_DOCUMENT_BYTES, "a study file", Code::Rc01)
-            .map_err(|e| vec![e])?;
+        let (text, digest) =
+            bounded::read_text(path, bounded::MAX_DOCUMENT_BYTES, "a study file", Code::Rc01).map_err(|e| vec![e])?;
         StudySpec::parse(&text, path).map(|spec| (spec, digest))
     }
 
@@ -208,8 +208,7 @@ fn unknown_keys(table: &DeTable<'_>, text: &str, path: &Path) -> Vec<Error> {
 mod tests {
     use super::*;
 
-    const MINIMAL: &str =
-        "[study]\nname = \"s\"\n[stimuli]\ntable = \"s.csv\"\n[responses]\ntable = \"r.csv\"\n";
+    const MINIMAL: &str = "[study]\nname = \"s\"\n[stimuli]\ntable = \"s.csv\"\n[responses]\ntable = \"r.csv\"\n";
 
     fn refused(text: &str) -> Vec<String> {
         let problems = StudySpec::parse(text, Path::new("study.toml")).unwrap_err();
