@@ -122,13 +122,23 @@ fn choose(asked: &AlphaGrid, wide: &AlphaGrid, errors: &[Array2<f64>]) -> (Alpha
     if asked.given {
         return (asked.clone(), chosen);
     }
-    let share = |edge: usize| chosen.iter().filter(|c| **c == edge).count() as f64 / chosen.len().max(1) as f64;
+    let share = |edge: usize| {
+        let at = chosen.indexed_iter().filter(|((k, t), c)| **c == edge && alpha_matters(&errors[*k], *t)).count();
+        at as f64 / chosen.len().max(1) as f64
+    };
     let (below, above) = (share(first) > EDGE_LIMIT, share(last) > EDGE_LIMIT);
     let low = if below { 0 } else { first };
     let high = if above { wide.values.len() - 1 } else { last };
     let grid = AlphaGrid { values: wide.values[low..=high].to_vec(), given: false };
     let chosen = if below || above { smallest_error(errors, low, high) } else { chosen };
     (grid, chosen.mapv(|c| c - low))
+}
+
+/// Whether the error of a target depends on alpha at all; it does not where no feature varies or the target is constant.
+fn alpha_matters(errors: &Array2<f64>, target: usize) -> bool {
+    let column = errors.column(target);
+    let least = column.iter().copied().fold(f64::INFINITY, f64::min);
+    column.iter().any(|e| *e > least * (1.0 + 1e-12))
 }
 
 /// Per fold and target the index in `low..=high` with the smallest error; within 1e-12 of it, the largest alpha.

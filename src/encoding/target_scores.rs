@@ -63,7 +63,9 @@ fn score_target(y: ArrayView1<'_, f64>, target: usize, fit: &CvFit, rows: &[Vec<
     let last = fit.grid.values.len() - 1;
     let chosen = fit.chosen.column(target);
     let alphas: Vec<f64> = chosen.iter().map(|c| fit.grid.values[*c]).collect();
-    let at_edge = chosen.iter().filter(|c| last > 0 && (**c == 0 || **c == last)).count();
+    // Where no feature varies no alpha is better than another, and none is "at the edge".
+    let at_edge =
+        chosen.iter().zip(&fit.varying).filter(|(c, v)| last > 0 && **v > 0 && (**c == 0 || **c == last)).count();
     let sd = stats::population_sd(&y.to_vec()).unwrap_or(0.0);
     let constant = is_constant(y);
     let mut whole = constant.then_some(Reason::ConstantTarget);

@@ -320,11 +320,9 @@ impl OutputTable {
             .columns
             .iter()
             .map(|(name, values)| {
+                let filled = |t: &String| (!t.is_empty()).then(|| if spreadsheet_safe { inert(t) } else { t.clone() });
                 let series = match values {
-                    Output::Text(v) if spreadsheet_safe => {
-                        Series::new(name.as_str().into(), v.iter().map(|t| inert(t)).collect::<Vec<_>>())
-                    }
-                    Output::Text(v) => Series::new(name.as_str().into(), v),
+                    Output::Text(v) => Series::new(name.as_str().into(), v.iter().map(filled).collect::<Vec<_>>()),
                     Output::Integer(v) => Series::new(name.as_str().into(), v),
                     Output::Real(v) => Series::new(name.as_str().into(), v),
                 };
