@@ -12,7 +12,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if steers(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if steers(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
     }
     Cow::Owned(shown)
 }
@@ -48,7 +48,7 @@ mod tests {
     fn steering_characters_show() {
         assert_eq!(visible("plain é 脳 −²"), "plain é 脳 −²");
         assert_eq!(visible("a\u{1b}]8;;x\u{7}b"), "a\\u{1b}]8;;x\\u{7}b");
-        assert_eq!(visible("\u{202e}gpj\n"), "\\u{202e}gpj\\n");
+        assert_eq!(visible("\u{202e}gpj\n"), "\\u{202e}gpj\\u{a}");
         assert_eq!(visible("a\u{200b}b\u{ffff}\0"), "a\\u{200b}b\\u{ffff}\\u{0}");
     }
 

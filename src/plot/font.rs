@@ -16,7 +16,6 @@ pub(super) const X_HEIGHT: f64 = 0.547;
 /// The font in one weight.
 pub(super) fn face(bold: bool) -> FontRef<'static> {
     // INVARIANT: both files are part of the program, and a test below parses them.
-    #[allow(clippy::expect_used)]
     FontRef::try_from_slice(if bold { BOLD } else { NORMAL }).expect("the embedded font parses")
 }
 

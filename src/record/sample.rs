@@ -37,6 +37,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         confounds: ScoreName::ALL
             .map(|score| Baseline { score, mean: Score::Value(0.021), interval: Some((0.008, 0.035)) })
             .to_vec(),
+        confound_gains: Vec::new(),
         layer_differences: Vec::new(),
         target_differences: Vec::new(),
         target_means: Vec::new(),
@@ -57,6 +58,18 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
                 })
                 .collect();
             comparison.curves.push(Curve { checkpoint: (*label).to_owned(), score, points });
+            comparison.confound_gains.extend((0..=*blocks).map(|l| {
+                let gain = mean(c, l) - 0.021;
+                Difference {
+                    checkpoint: (*label).to_owned(),
+                    layer: Layer(l),
+                    target: None,
+                    score,
+                    difference: Score::Value(gain),
+                    interval: Some((gain - 0.02, gain + 0.02)),
+                    n_subjects: 6,
+                }
+            }));
             for l in 0..=(*blocks).min(checkpoints[0].1) {
                 let d = mean(c, l) - mean(0, l);
                 let difference = Difference {

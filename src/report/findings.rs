@@ -52,8 +52,8 @@ pub struct BestLayer<'a> {
     pub best: Option<(&'a Point, f64)>,
     /// Layers that were compared, defined ones only.
     pub n_layers: usize,
-    /// Score of the best layer less that of the confounds, if both are defined.
-    pub gain: Option<f64>,
+    /// Paired difference of that layer to the confounds alone, if it is defined, with its value.
+    pub gain: Option<(&'a Difference, f64)>,
 }
 
 /// The layer of a checkpoint that differs most from the reference.
@@ -102,8 +102,7 @@ impl<'a> Findings<'a> {
     pub fn of(record: &'a RunRecord) -> Findings<'a> {
         let results = &record.comparison;
         let confounds = results.confounds.iter().find(|b| b.score == results.score).map(|b| (b.mean, b.interval));
-        let level = confounds.and_then(|(mean, _)| mean.value());
-        let best = record.checkpoints.iter().map(|c| best_layer(record, &c.label, c.untrained_seed.is_some(), level));
+        let best = record.checkpoints.iter().map(|c| best_layer(record, &c.label, c.untrained_seed.is_some()));
         let others = record.checkpoints.iter().filter(|c| c.label != results.reference);
         Findings {
             best: best.collect(),
@@ -120,7 +119,7 @@ pub(super) fn points<'a>(record: &'a RunRecord, checkpoint: &str, score: ScoreNa
     curve.map_or(&[], |c| &c.points)
 }
 
-fn best_layer<'a>(record: &'a RunRecord, checkpoint: &'a str, untrained: bool, level: Option<f64>) -> BestLayer<'a> {
+fn best_layer<'a>(record: &'a RunRecord, checkpoint: &'a str, untrained: bool) -> BestLayer<'a> {
     let points = points(record, checkpoint, record.comparison.score);
     let defined = || points.iter().filter_map(|p| Some((p, finite(p.mean)?)));
     let best = highest(defined());
@@ -129,8 +128,16 @@ fn best_layer<'a>(record: &'a RunRecord, checkpoint: &'a str, untrained: bool, l
         untrained,
         best,
         n_layers: defined().count(),
-        gain: best.zip(level).map(|((_, value), level)| value - level),
+        gain: best.and_then(|(point, _)| gain(record, checkpoint, point.layer)),
     }
+}
+
+/// The paired difference of a layer to the confounds alone, in the ranking score, with its value.
+pub(super) fn gain<'a>(record: &'a RunRecord, checkpoint: &str, layer: Layer) -> Option<(&'a Difference, f64)> {
+    let results = &record.comparison;
+    let is_it = |d: &&Difference| d.checkpoint == checkpoint && d.layer == layer && d.score == results.score;
+    let found = results.confound_gains.iter().find(|d| is_it(d) && d.target.is_none())?;
+    Some((found, finite(found.difference)?))
 }
 
 fn largest_difference<'a>(record: &'a RunRecord, checkpoint: &'a str) -> LargestDifference<'a> {
@@ -208,7 +215,8 @@ mod tests {
         let base = &findings.best[0];
         let (point, value) = base.best.unwrap();
         assert_eq!((point.layer, base.n_layers), (Layer(2), 4));
-        assert!((base.gain.unwrap() - (value - 0.021)).abs() < 1e-12);
+        let (gain, by) = base.gain.unwrap();
+        assert!(gain.layer == Layer(2) && (by - (value - 0.021)).abs() < 1e-12);
         assert!(findings.best[2].untrained && !base.untrained);
     }
 

@@ -94,10 +94,18 @@ fn best_sentence(best: &BestLayer<'_>, findings: &Findings<'_>) -> String {
     let Some((point, value)) = best.best else { return "no layer has a defined score.".to_owned() };
     let role = if best.untrained { " This checkpoint is untrained: a baseline." } else { "" };
     let gain = match best.gain {
-        Some(gain) if gain > 0.0 => format!(", {} above the confounds alone", number(gain)),
-        Some(gain) => format!(", {} below the confounds alone: it adds nothing to them here", number(gain.abs())),
+        Some((gain, by)) => format!(
+            "; {} over the confounds alone{}",
+            with_interval(&signed(by), gain.interval),
+            match Verdict::of(gain.interval) {
+                Verdict::Higher => "",
+                Verdict::Lower => ": below them",
+                Verdict::Undecided => ", undecided, because that interval includes 0",
+                Verdict::NoInterval => ", undecided, because there is no interval",
+            }
+        ),
         None if findings.confounds.is_none() => String::new(),
-        None => ", without a defined confounds score to compare with".to_owned(),
+        None => "; without a defined difference to the confounds alone".to_owned(),
     };
     let layers = if best.n_layers == 1 { "its only layer is" } else { "best at layer" };
     format!("{layers} {}: {}{gain}.{role}", point.layer, with_interval(&number(value), point.interval))
@@ -128,12 +136,9 @@ fn caveat(findings: &Findings<'_>) -> String {
     let mut text = String::new();
     if most > 1 {
         text.push_str(&format!(
-            "A best layer was chosen as the highest of up to {most} on the same data that scored it, so its score is optimistic: \
-             it describes this run and is no estimate for new data. "
+            "A best layer was chosen as the highest of up to {most} on the same data that scored it, so its score and its gain are optimistic: \
+             they describe this run and are no estimates for new data. "
         ));
-    }
-    if findings.best.iter().any(|b| b.gain.is_some()) {
-        text.push_str("A gain over the confounds is the difference of two means and has no interval of its own. ");
     }
     if !findings.differences.is_empty() {
         text.push_str(
@@ -265,7 +270,7 @@ mod tests {
         let findings = Findings::of(&record);
         assert_eq!(
             best_sentence(&findings.best[0], &findings),
-            "best at layer 3: 0.105 [0.080, 0.135], 0.084 above the confounds alone."
+            "best at layer 3: 0.105 [0.080, 0.135]; +0.084 [0.064, 0.104] over the confounds alone."
         );
         assert!(best_sentence(&findings.best[2], &findings).ends_with("untrained: a baseline."));
         let text = caveat(&findings);
@@ -273,11 +278,21 @@ mod tests {
     }
 
     #[test]
-    fn a_score_below_the_confounds_is_no_gain() {
+    fn a_gain_is_one_only_where_its_interval_says_so() {
         let mut record = sample::record();
-        record.comparison.confounds[0].mean = Score::Value(0.3);
-        let findings = Findings::of(&record);
-        assert!(best_sentence(&findings.best[0], &findings).contains("0.195 below the confounds alone"));
+        let mut sentence = |interval| {
+            for d in &mut record.comparison.confound_gains {
+                d.difference = Score::Value(-0.01);
+                d.interval = interval;
+            }
+            let findings = Findings::of(&record);
+            best_sentence(&findings.best[0], &findings)
+        };
+        assert!(
+            sentence(Some((-0.02, -0.005))).ends_with("−0.010 [−0.020, −0.005] over the confounds alone: below them.")
+        );
+        assert!(sentence(Some((-0.02, 0.01))).ends_with("undecided, because that interval includes 0."));
+        assert!(sentence(None).ends_with("undecided, because there is no interval."));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) fn summary(record: &RunRecord) -> String {
             layer,
             score,
             interval,
-            best.gain.map_or("-".to_owned(), signed),
+            best.gain.map_or("-".to_owned(), |(d, by)| format!("{} {}", signed(by), number::interval(d.interval))),
         ]);
     }
     if let Some((mean, interval)) = findings.confounds {
@@ -137,7 +137,7 @@ mod tests {
         assert!((10..=20).contains(&lines.len()), "{text}");
         assert!(lines.iter().all(|l| l.chars().count() <= 110), "{text}");
         let row = |start: &str| *lines.iter().find(|l| l.trim_start().starts_with(start)).unwrap();
-        assert!(row("base").contains("3  0.105  [0.080, 0.135]  +0.084"), "{text}");
+        assert!(row("base").contains("3  0.105  [0.080, 0.135]  +0.084 [0.064, 0.104]"), "{text}");
         assert_eq!(row("base").find("0.105"), row("tuned").find("0.135"), "{text}");
         assert!(lines.iter().any(|l| l.contains("tuned") && l.contains("+0.030") && l.ends_with("higher")), "{text}");
         assert!(lines.iter().any(|l| l.contains("untrained") && l.ends_with("undecided (0 inside)")), "{text}");
