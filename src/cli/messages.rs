@@ -51,6 +51,6 @@ mod tests {
 
     #[test]
     fn escapes_are_shown() {
-        assert_eq!(printable("a\u{1b}[31mb\u{202e}\nc\t"), "a\\u{1b}[31mb\\u{202e}\nc\\t");
+        assert_eq!(printable("a\u{1b}[31mb\u{202e}\nc\t"), "a\\u{1b}[31mb\\u{202e}\nc\\u{9}");
     }
 }
