@@ -16,4 +16,5 @@ pub mod responses;
 pub mod stats;
 pub mod stimuli;
 pub mod store;
+pub mod study;
 pub mod watch;

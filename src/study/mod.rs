@@ -1,0 +1,3 @@
+//! A study as the user writes it.
+
+pub mod demo;
