@@ -22,11 +22,11 @@ impl TinyStudy {
     pub fn new() -> TinyStudy {
         let study = TinyStudy { dir: super::hostile_dir() };
         study.write("study.toml", STUDY);
-        study.write("stimuli.csv", &stimuli());
-        study.write("responses.csv", &responses());
+        study.write("stimuli.csv", stimuli());
+        study.write("responses.csv", responses());
         std::fs::create_dir(study.path("model")).unwrap();
-        study.write("model/config.json", &config().to_string());
-        study.write("model/tokenizer.json", &tokenizer(true).to_string());
+        study.write("model/config.json", config().to_string());
+        study.write("model/tokenizer.json", tokenizer(true).to_string());
         study.weights(&tensors(""));
         study
     }
