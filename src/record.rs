@@ -26,6 +26,9 @@ pub struct RunRecord {
     pub inputs: Vec<InputRecord>,
     /// What was scored.
     pub checkpoints: Vec<CheckpointRecord>,
+    /// How the hidden states were come by, per checkpoint.
+    #[serde(default)]
+    pub extraction: Vec<ExtractionRecord>,
     /// What the responses are.
     pub responses: ResponsesRecord,
     /// The outer folds, by row id.
@@ -88,6 +91,17 @@ pub struct InputRecord {
     pub name: String,
     /// SHA-256 of its bytes.
     pub sha256: Digest,
+}
+
+/// How the hidden states of a checkpoint were come by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtractionRecord {
+    /// Label of the checkpoint.
+    pub checkpoint: String,
+    /// Distinct texts that ran through the encoder.
+    pub texts_run: usize,
+    /// Distinct texts that were read from the cache.
+    pub texts_cached: usize,
 }
 
 /// Who responded, and where.

@@ -5,4 +5,5 @@ mod bad;
 mod cli;
 mod deps;
 mod golden;
+mod states;
 mod support;

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::extract::{Pooled, extract};
 use super::fit::{SpaceFit, fit_space};
 use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
 use super::report;
+use super::states::{Pooled, extract};
 use crate::compare::{Comparison, compare_layer};
 use crate::compute::cpu::{blas_description, single_threaded_blas};
 use crate::encoding::EDGE_LIMIT;
@@ -19,10 +19,11 @@ use crate::features::{self, CHARACTERS, FeatureSpace, WORDS};
 use crate::ids::Layer;
 use crate::io::table::write_parquet_batches;
 use crate::record::{
-    BootstrapRecord, FORMAT, FoldRecord, MachineRecord, PlanRecord, Planted, ResponsesRecord, RunRecord, StageRecord,
+    BootstrapRecord, ExtractionRecord, FORMAT, FoldRecord, MachineRecord, PlanRecord, Planted, ResponsesRecord,
+    RunRecord, StageRecord,
 };
 use crate::stats::bootstrap::Resamples;
-use crate::store::RunDir;
+use crate::store::{RunDir, StateCache};
 use crate::study::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, Overrides, Plan, demo};
 use crate::watch::Watch;
 
@@ -40,14 +41,20 @@ pub struct Finished {
 /// # Errors
 /// All problems of the preflight at once, before anything is computed; later, whatever made the run impossible. A run
 /// that fails leaves nothing behind.
-pub fn compare(plan: Plan, out: &Path, overwrite: bool, watch: &dyn Watch) -> std::result::Result<Finished, Problems> {
+pub fn compare(
+    plan: Plan,
+    out: &Path,
+    overwrite: bool,
+    cache: Option<&StateCache>,
+    watch: &dyn Watch,
+) -> std::result::Result<Finished, Problems> {
     apart(&plan, out)?;
     RunDir::check(out, overwrite)?;
     let mut clock = Clock::start();
     let prepared = prepare(plan)?;
     clock.lap("preflight");
     let run = RunDir::stage(out, overwrite)?;
-    let record = run_into(prepared, run.path(), None, clock, watch)?;
+    let record = run_into(prepared, run.path(), None, cache, clock, watch)?;
     run.commit()?;
     Ok(Finished { folder: out.to_owned(), record })
 }
@@ -72,7 +79,7 @@ pub fn compare_demo(
         Plan::new(&folder.join("study.toml"), demo::checkpoints(&folder), overrides).map_err(Problems::from_list)?;
     let prepared = prepare(plan)?;
     clock.lap("preflight");
-    let record = run_into(prepared, run.path(), Some(planted), clock, watch)?;
+    let record = run_into(prepared, run.path(), Some(planted), None, clock, watch)?;
     run.commit()?;
     Ok(Finished { folder: out.to_owned(), record })
 }
@@ -125,22 +132,29 @@ fn run_into(
     prepared: Prepared,
     folder: &Path,
     planted: Option<Planted>,
+    cache: Option<&StateCache>,
     mut clock: Clock,
     watch: &dyn Watch,
 ) -> Result<RunRecord> {
     single_threaded_blas();
     let mut states: Vec<Vec<Pooled>> = Vec::with_capacity(prepared.checkpoints.len());
+    let (mut extraction, mut warnings) = (Vec::new(), Vec::new());
     for open in &prepared.checkpoints {
-        states.push(extract(&open.checkpoint, &open.tokens, prepared.plan.pooling, &open.layers, watch)?);
+        let pooling = prepared.plan.pooling;
+        let found = extract(&open.checkpoint, &open.tokens, pooling, &open.layers, cache, watch)?;
+        states.push(found.layers);
+        extraction.push(found.record);
+        warnings = found.warnings;
         clock.lap(&format!("hidden states of {}", open.checkpoint.record().label));
     }
-    let results = fit_all(&prepared, states, folder, watch)?;
+    let mut results = fit_all(&prepared, states, folder, watch)?;
+    results.warnings.extend(warnings);
     clock.lap("encoding models");
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit)?;
     outputs::write_comparison(folder, &results.comparison)?;
     outputs::write_layers(folder, &results.comparison)?;
     clock.lap("tables");
-    let record = record(prepared, results, planted, clock.stages);
+    let record = record(prepared, results, extraction, planted, clock.stages);
     report::write(&record, folder)?;
     report::write_record(&record, folder)?;
     watch.check()?;
@@ -273,7 +287,13 @@ impl Edges {
     }
 }
 
-fn record(prepared: Prepared, results: Results, planted: Option<Planted>, timings: Vec<StageRecord>) -> RunRecord {
+fn record(
+    prepared: Prepared,
+    results: Results,
+    extraction: Vec<ExtractionRecord>,
+    planted: Option<Planted>,
+    timings: Vec<StageRecord>,
+) -> RunRecord {
     let Prepared { plan, stimuli, subjects, targets, folds, checkpoints, inputs, mut warnings, .. } = prepared;
     warnings.extend(results.warnings);
     let n_texts = stimuli.distinct_texts().0.len();
@@ -296,6 +316,7 @@ fn record(prepared: Prepared, results: Results, planted: Option<Planted>, timing
         },
         inputs,
         checkpoints: checkpoints.iter().map(|c| c.checkpoint.record().clone()).collect(),
+        extraction,
         responses: ResponsesRecord {
             subjects,
             targets,

@@ -6,8 +6,10 @@ mod fit;
 mod outputs;
 mod preflight;
 mod report;
+mod states;
 
 pub use compare::{Finished, compare, compare_demo};
-pub use extract::{Pooled, extract};
+pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
 pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
+pub use states::{Extraction, Pooled, extract};
