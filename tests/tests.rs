@@ -4,5 +4,6 @@ mod architecture;
 mod bad;
 mod cli;
 mod deps;
+mod encoders;
 mod golden;
 mod support;
