@@ -7,3 +7,5 @@ mod deps;
 mod encoders;
 mod golden;
 mod support;
+mod tokenizers;
+mod weights;

@@ -10,7 +10,7 @@ use super::packed::Packed;
 use super::params::{Param, candle_error};
 use super::source::{CheckpointSpec, Place};
 use super::tokenizer::{Tokenizer, Tokens};
-use super::weights::WeightsFile;
+use super::weights::{Adapter, Weights};
 use super::{CheckpointRecord, hub, ops};
 use crate::error::{Code, Error, Result};
 
@@ -21,7 +21,7 @@ pub struct Checkpoint {
     architecture: Box<dyn Architecture>,
     params: Vec<Param>,
     tokenizer: Tokenizer,
-    weights: Option<WeightsFile>,
+    weights: Option<Weights>,
 }
 
 impl Checkpoint {
@@ -40,9 +40,14 @@ impl Checkpoint {
     }
 
     fn open_folder(spec: &CheckpointSpec, folder: PathBuf) -> std::result::Result<Checkpoint, Vec<Error>> {
-        let tokenizer = Tokenizer::read(&folder);
-        let architecture = Config::read(&folder)
+        let adapter = Adapter::find(&folder).map_err(|e| vec![e])?;
+        // An adapter's folder may hold a tokenizer of its own; the configuration is always that of its base.
+        let base = adapter.as_ref().map_or(&folder, |adapter| &adapter.base).clone();
+        let own_tokenizer = adapter.is_none() || Tokenizer::is_in(&folder);
+        let architecture = Config::read(&base)
             .and_then(|config| Ok((families::read(&config)?, config.digest(), config.model_type()?.to_owned())));
+        let family = architecture.as_ref().ok().map(|(_, _, family)| family.as_str());
+        let tokenizer = Tokenizer::read(if own_tokenizer { &folder } else { &base }, family);
         let (architecture, config_sha256, family) = match architecture {
             Ok(architecture) => architecture,
             Err(e) => return Err(std::iter::once(e).chain(tokenizer.err()).collect()),
@@ -50,7 +55,10 @@ impl Checkpoint {
         let (shape, params) = (architecture.shape(), architecture.params());
         let weights = match spec.source.untrained {
             Some(_) => Ok(None),
-            None => WeightsFile::check(&folder, &params, &["", &format!("{}.", architecture.stem())]).map(Some),
+            None => {
+                let (stem, transposed) = (architecture.stem(), architecture.transposed());
+                Weights::check(&base, &params, stem, adapter, transposed).map(Some)
+            }
         };
         let (weights, tokenizer) = match (weights, tokenizer) {
             (Ok(weights), Ok(tokenizer)) => (weights, tokenizer),
@@ -68,9 +76,12 @@ impl Checkpoint {
             parameters: params.iter().map(|p| p.len() as u64).sum(),
             config_sha256,
             tokenizer_sha256: tokenizer.digest(),
-            weights_sha256: weights.as_ref().map(|w| w.digest),
+            weights_sha256: weights.as_ref().map(Weights::digest),
+            weights_files: weights.as_ref().map(Weights::file_names).unwrap_or_default(),
+            adapter: weights.as_ref().and_then(Weights::adapter),
             prefix: weights.as_ref().map(|w| w.prefix.clone()).unwrap_or_default(),
             ignored_tensors: weights.as_ref().map(|w| w.ignored.clone()).unwrap_or_default(),
+            warnings: weights.as_ref().map(|w| w.warnings.clone()).unwrap_or_default(),
         };
         Ok(Checkpoint { record, architecture, params, tokenizer, weights })
     }
@@ -140,7 +151,7 @@ impl Checkpoint {
     /// Loads the weights (or draws fresh ones) and returns the encoder.
     pub fn load(&self) -> Result<Encoder> {
         let tensors = match (&self.weights, self.record.untrained_seed) {
-            (Some(file), _) => file.load(&self.params)?,
+            (Some(weights), _) => weights.load(&self.params)?,
             (None, seed) => {
                 let seed = seed.unwrap_or_default();
                 self.params.iter().map(|p| Ok((p.name.clone(), p.untrained(seed)?))).collect::<Result<_>>()?

@@ -116,6 +116,21 @@ impl Config {
         self.get(key).map_or(Ok(default), |v| v.as_bool().ok_or_else(|| self.wrong(key, v, "true or false")))
     }
 
+    /// A boolean, if the key is there.
+    pub fn optional_flag(&self, key: &str) -> Result<Option<bool>> {
+        self.get(key).map(|v| v.as_bool().ok_or_else(|| self.wrong(key, v, "true, false or null"))).transpose()
+    }
+
+    /// A string, or an object that holds it under `content` (tokens in tokenizer_config.json).
+    pub fn text_or_content(&self, key: &str) -> Result<Option<String>> {
+        match self.get(key) {
+            Some(Value::Object(_)) => {
+                self.object(key)?.map_or(Ok(None), |o| o.text("content").map(|t| t.map(str::to_owned)))
+            }
+            _ => self.text(key).map(|t| t.map(str::to_owned)),
+        }
+    }
+
     /// A whole number of either sign, or `default` when the key is absent.
     pub fn integer(&self, key: &str, default: i64) -> Result<i64> {
         self.get(key).map_or(Ok(default), |v| v.as_i64().ok_or_else(|| self.wrong(key, v, "a whole number")))
@@ -202,6 +217,26 @@ impl Config {
         match self.get(key) {
             None => Ok(()),
             Some(found) => Err(self.not_implemented(key, &found.to_string(), "no such setting")),
+        }
+    }
+
+    /// Refuses an object that says anything and is not implemented.
+    pub fn must_be_empty(&self, key: &str) -> Result<()> {
+        match self.object(key)? {
+            Some(object) if !object.keys.is_empty() => Err(self.not_implemented(key, "not empty", "nothing in it")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a setting that is neither a boolean nor one of `names`.
+    pub fn flag_or(&self, key: &str, names: &[&str]) -> Result<()> {
+        match self.get(key) {
+            None | Some(Value::Bool(_)) => Ok(()),
+            Some(Value::String(name)) if names.contains(&name.as_str()) => Ok(()),
+            Some(other) => {
+                let expected = format!("true, false or {}", names.join(", "));
+                Err(self.not_implemented(key, &other.to_string(), &expected))
+            }
         }
     }
 

@@ -94,6 +94,10 @@ impl Architecture for Gpt2 {
         "transformer"
     }
 
+    fn transposed(&self) -> bool {
+        true
+    }
+
     fn build(&self, tensors: &mut Tensors) -> CandleResult<Box<dyn Model>> {
         let block = |block: usize| {
             let at = |name: &str| format!("h.{block}.{name}");

@@ -71,6 +71,11 @@ pub(crate) trait Architecture: std::fmt::Debug + Send + Sync {
     /// What task models put before the tensor names (`bert.`), without the trailing dot.
     fn stem(&self) -> &'static str;
 
+    /// Whether linear maps are stored as (inputs, outputs).
+    fn transposed(&self) -> bool {
+        false
+    }
+
     /// Arranges the tensors named by `params`.
     fn build(&self, tensors: &mut Tensors) -> candle_core::Result<Box<dyn Model>>;
 }
