@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod bounded;
 pub mod npy;
+pub mod pickle;
 pub mod table;
 mod text_table;
 

@@ -207,5 +207,8 @@ fn checkpoint(label: &str, blocks: usize) -> CheckpointRecord {
         weights_sha256: Some(Digest([0x33; 32])),
         prefix: "bert.".to_owned(),
         ignored_tensors: vec!["cls.predictions.bias".to_owned()],
+        weights_files: vec!["model.safetensors".to_owned()],
+        adapter: None,
+        warnings: Vec::new(),
     }
 }

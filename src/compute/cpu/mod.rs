@@ -8,4 +8,4 @@ mod vector;
 pub use blas::{Operand, sgemm};
 pub use eigen::{Spectrum, eigh};
 pub use threads::{blas_description, single_threaded_blas};
-pub use vector::{Activation, add_layer_norm, layer_norm, softmax_rows};
+pub use vector::{Activation, add, add_to_rows, gated, layer_norm, rms_norm, rotate, softmax_rows};
