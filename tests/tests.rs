@@ -2,4 +2,6 @@
 
 mod architecture;
 mod deps;
+mod ridge;
 mod support;
+mod tolerance;
