@@ -38,7 +38,27 @@ pub fn add_products(
     let further = combine.coefficients.len() / bases.max(1);
     assert!(combine.coefficients.len() == further * bases, "one coefficient per block");
     assert!(squares.len() == (bases + further) * width && products.len() == squares.len(), "one sum per prediction");
-    Arch::new().dispatch(|| {
+    Arch::new().dispatch(Products { stack, truth, width, combine, squares, products });
+}
+
+/// The body of [`add_products`]: as a type of its own it is compiled for the processor found at run time. (A closure
+/// as long as this one is not inlined, and then is not.)
+struct Products<'a> {
+    stack: &'a [f32],
+    truth: &'a [f32],
+    width: usize,
+    combine: Combination<'a>,
+    squares: &'a mut [f64],
+    products: &'a mut [f64],
+}
+
+impl pulp::NullaryFnOnce for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Products { stack, truth, width, combine, squares, products } = self;
+        let (bases, size) = (combine.bases, truth.len());
         let mut from = 0;
         while from < width {
             let lanes = LANES.min(width - from);
@@ -73,7 +93,7 @@ pub fn add_products(
             }
             from += lanes;
         }
-    });
+    }
 }
 
 #[inline(always)]
@@ -125,7 +145,22 @@ pub fn add_squared_errors<T: Real>(stack: &[T], truth: &[T], width: usize, sums:
     if truth.is_empty() {
         return;
     }
-    Arch::new().dispatch(|| {
+    Arch::new().dispatch(SquaredErrors { stack, truth, width, sums });
+}
+
+struct SquaredErrors<'a, T> {
+    stack: &'a [T],
+    truth: &'a [T],
+    width: usize,
+    sums: &'a mut [f64],
+}
+
+impl<T: Real> pulp::NullaryFnOnce for SquaredErrors<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let SquaredErrors { stack, truth, width, sums } = self;
         for (block, sums) in stack.chunks_exact(truth.len()).zip(sums.chunks_exact_mut(width)) {
             for (row, y) in block.chunks_exact(width).zip(truth.chunks_exact(width)) {
                 for ((s, p), y) in sums.iter_mut().zip(row).zip(y) {
@@ -134,7 +169,7 @@ pub fn add_squared_errors<T: Real>(stack: &[T], truth: &[T], width: usize, sums:
                 }
             }
         }
-    });
+    }
 }
 
 #[cfg(test)]
