@@ -8,6 +8,6 @@ mod vector;
 
 pub use blas::{Operand, sgemm};
 pub use dense::{Real, Spectrum, eigh, gram, solve_positive};
-pub use sums::{Combination, add_products, add_squared_errors};
+pub use sums::{Combination, add_combined_errors, add_squared_errors};
 pub use threads::{blas_description, single_threaded_blas};
 pub use vector::{Activation, add_layer_norm, layer_norm, softmax_rows};

@@ -19,76 +19,62 @@ pub struct Combination<'a> {
     pub coefficients: &'a [f32],
 }
 
-/// For each block of the stack, then for each combination of blocks: adds Σ p² to `squares` and Σ p y to `products`
-/// (blocks + combinations, width).
+/// For each block of a float32 stack, then for each combination of blocks: adds Σ (p − y)² to `sums` (blocks +
+/// combinations, width).
 ///
 /// # Panics
 /// When the lengths do not fit: a defect of the caller.
-pub fn add_products(
-    stack: &[f32],
-    truth: &[f32],
-    width: usize,
-    combine: Combination<'_>,
-    squares: &mut [f64],
-    products: &mut [f64],
-) {
-    let rows = truth.len() / width.max(1);
-    let (bases, size) = (combine.bases, rows * width);
-    assert!(stack.len() == bases * size && truth.len() == size, "one truth per prediction");
+pub fn add_combined_errors(stack: &[f32], truth: &[f64], width: usize, combine: Combination<'_>, sums: &mut [f64]) {
+    let bases = combine.bases;
+    assert!(stack.len() == bases * truth.len(), "one truth per prediction");
     let further = combine.coefficients.len() / bases.max(1);
     assert!(combine.coefficients.len() == further * bases, "one coefficient per block");
-    assert!(squares.len() == (bases + further) * width && products.len() == squares.len(), "one sum per prediction");
-    Arch::new().dispatch(Products { stack, truth, width, combine, squares, products });
+    assert!(sums.len() == (bases + further) * width, "one sum per prediction");
+    Arch::new().dispatch(CombinedErrors { stack, truth, width, combine, sums });
 }
 
-/// The body of [`add_products`]: as a type of its own it is compiled for the processor found at run time. (A closure
-/// as long as this one is not inlined, and then is not.)
-struct Products<'a> {
+/// The body of [`add_combined_errors`]: as a type of its own it is compiled for the processor found at run time. (A
+/// closure as long as this one is not inlined, and then is not.)
+struct CombinedErrors<'a> {
     stack: &'a [f32],
-    truth: &'a [f32],
+    truth: &'a [f64],
     width: usize,
     combine: Combination<'a>,
-    squares: &'a mut [f64],
-    products: &'a mut [f64],
+    sums: &'a mut [f64],
 }
 
-impl pulp::NullaryFnOnce for Products<'_> {
+impl pulp::NullaryFnOnce for CombinedErrors<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Products { stack, truth, width, combine, squares, products } = self;
+        let CombinedErrors { stack, truth, width, combine, sums } = self;
         let (bases, size) = (combine.bases, truth.len());
         let mut from = 0;
         while from < width {
             let lanes = LANES.min(width - from);
             for block in 0..bases {
-                let of_block = &stack[block * size..(block + 1) * size];
-                let (mut s, mut p) = ([0f64; LANES], [0f64; LANES]);
-                for (a, b) in of_block.chunks_exact(width).zip(truth.chunks_exact(width)) {
-                    add_row(&a[from..from + lanes], &b[from..from + lanes], &mut s, &mut p);
+                let mut sum = [0f64; LANES];
+                for (row, y) in truth.chunks_exact(width).enumerate() {
+                    let at = block * size + row * width + from;
+                    add_row(&stack[at..at + lanes], &y[from..from + lanes], &mut sum);
                 }
-                let at = block * width + from;
-                add(&mut squares[at..at + lanes], &s);
-                add(&mut products[at..at + lanes], &p);
+                add(&mut sums[block * width + from..][..lanes], &sum);
             }
             for (group, coefficients) in combine.coefficients.chunks(2 * bases.max(1)).enumerate() {
-                let (mut s, mut p) = ([[0f64; LANES]; 2], [[0f64; LANES]; 2]);
-                let count = coefficients.len() / bases;
-                for (row, b) in truth.chunks_exact(width).enumerate() {
+                let mut sum = [[0f64; LANES]; 2];
+                for (row, y) in truth.chunks_exact(width).enumerate() {
                     let mut values = [[0f32; LANES]; 2];
                     for block in 0..bases {
                         let at = block * size + row * width + from;
                         combine_row(&stack[at..at + lanes], coefficients, block, bases, &mut values);
                     }
-                    for q in 0..count {
-                        add_row(&values[q][..lanes], &b[from..from + lanes], &mut s[q], &mut p[q]);
-                    }
+                    let y = &y[from..from + lanes];
+                    add_row(&values[0][..lanes], y, &mut sum[0]);
+                    add_row(&values[1][..lanes], y, &mut sum[1]);
                 }
-                for q in 0..count {
-                    let at = (bases + 2 * group + q) * width + from;
-                    add(&mut squares[at..at + lanes], &s[q]);
-                    add(&mut products[at..at + lanes], &p[q]);
+                for (q, sum) in sum.iter().take(coefficients.len() / bases).enumerate() {
+                    add(&mut sums[(bases + 2 * group + q) * width + from..][..lanes], sum);
                 }
             }
             from += lanes;
@@ -114,18 +100,16 @@ fn combine_row(row: &[f32], coefficients: &[f32], block: usize, bases: usize, va
 }
 
 #[inline(always)]
-fn add_row(predicted: &[f32], truth: &[f32], squares: &mut [f64; LANES], products: &mut [f64; LANES]) {
-    if let (Ok(a), Ok(b)) = (<&[f32; LANES]>::try_from(predicted), <&[f32; LANES]>::try_from(truth)) {
+fn add_row(predicted: &[f32], truth: &[f64], sum: &mut [f64; LANES]) {
+    if let (Ok(a), Ok(b)) = (<&[f32; LANES]>::try_from(predicted), <&[f64; LANES]>::try_from(truth)) {
         for l in 0..LANES {
-            let p = f64::from(a[l]);
-            squares[l] = p.mul_add(p, squares[l]);
-            products[l] = p.mul_add(f64::from(b[l]), products[l]);
+            let d = f64::from(a[l]) - b[l];
+            sum[l] = d.mul_add(d, sum[l]);
         }
     } else {
         for (l, (a, b)) in predicted.iter().zip(truth).enumerate() {
-            let p = f64::from(*a);
-            squares[l] = p.mul_add(p, squares[l]);
-            products[l] = p.mul_add(f64::from(*b), products[l]);
+            let d = f64::from(*a) - b;
+            sum[l] = d.mul_add(d, sum[l]);
         }
     }
 }
@@ -177,29 +161,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_of_blocks_and_of_their_combinations() {
+    fn errors_of_blocks_and_of_their_combinations() {
         let (rows, bases) = (5, 3);
         for width in [1, 7, 16, 35] {
             let stack: Vec<f32> = (0..bases * rows * width).map(|i| ((i * 7) % 13) as f32 - 6.0).collect();
-            let truth: Vec<f32> = (0..rows * width).map(|i| ((i * 5) % 11) as f32 - 5.0).collect();
+            let truth: Vec<f64> = (0..rows * width).map(|i| ((i * 5) % 11) as f64 - 5.0).collect();
             for further in 0..4 {
                 let coefficients: Vec<f32> = (0..further * bases).map(|i| i as f32 - 2.0).collect();
+                let mut sums = vec![1.0; (bases + further) * width];
                 let combine = Combination { bases, coefficients: &coefficients };
-                let mut sums = [vec![1.0; (bases + further) * width], vec![2.0; (bases + further) * width]];
-                let [squares, products] = &mut sums;
-                add_products(&stack, &truth, width, combine, squares, products);
-                for of in 0..bases + further {
-                    for t in 0..width {
-                        let at = |block: usize, row: usize| f64::from(stack[(block * rows + row) * width + t]);
-                        let p = |row: usize| match of.checked_sub(bases) {
-                            None => at(of, row),
-                            Some(q) => (0..bases).map(|b| f64::from(coefficients[q * bases + b]) * at(b, row)).sum(),
-                        };
-                        let y = |row: usize| f64::from(truth[row * width + t]);
-                        // Small integers: every sum is exact.
-                        assert_eq!(squares[of * width + t], 1.0 + (0..rows).map(|r| p(r) * p(r)).sum::<f64>());
-                        assert_eq!(products[of * width + t], 2.0 + (0..rows).map(|r| p(r) * y(r)).sum::<f64>());
-                    }
+                add_combined_errors(&stack, &truth, width, combine, &mut sums);
+                for (place, sum) in sums.iter().enumerate() {
+                    let (of, t) = (place / width, place % width);
+                    let at = |block: usize, row: usize| f64::from(stack[(block * rows + row) * width + t]);
+                    let p = |row: usize| match of.checked_sub(bases) {
+                        None => at(of, row),
+                        Some(q) => (0..bases).map(|b| f64::from(coefficients[q * bases + b]) * at(b, row)).sum(),
+                    };
+                    // Small integers: every sum is exact.
+                    let exact: f64 = (0..rows).map(|r| (p(r) - truth[r * width + t]).powi(2)).sum();
+                    assert_eq!(*sum, 1.0 + exact);
                 }
             }
         }

@@ -7,7 +7,7 @@ use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 use rayon::prelude::*;
 
 use super::choice::{crowded_edges, is_close, smallest};
-use super::sweep::{Errors, Plan, exact};
+use super::sweep::{Errors, Plan, Scratch, exact};
 use super::system::Factor;
 use super::{Engine, Precision, Report};
 use crate::compute::cpu::Real;
@@ -103,6 +103,7 @@ impl<T: Real> Engine<'_, T> {
             which.par_iter().zip(&mut found).try_for_each(|(block, errors)| {
                 self.watch.check()?;
                 let (block, ..) = self.load(&self.places[*block])?;
+                let (mut scratch, mut narrow_scratch) = (Scratch::default(), Scratch::default());
                 for (set, plan) in prepared.iter().zip(&plans) {
                     let without = &set.factor.without;
                     let mean = block.mean(&self.rows, without);
@@ -112,13 +113,12 @@ impl<T: Real> Engine<'_, T> {
                     for (validation, outer, rows) in self.held_out(without) {
                         let errors = &mut errors[outer];
                         if let (Some((plan, q)), Some(p)) = (&narrow, &set.narrow) {
-                            let truth = block.truth::<f32>(&self.rows, validation, &mean, None);
-                            let total = block.squares(&self.rows, validation, &mean);
-                            plan.sweep(p.slice(s![rows, ..]), q, &truth, &total, errors);
+                            let truth = block.truth::<f64>(&self.rows, validation, &mean, None);
+                            plan.sweep(p.slice(s![rows, ..]), q, &truth, errors, &mut narrow_scratch);
                         } else {
                             let truth = block.truth::<T>(&self.rows, validation, &mean, None);
                             let p = set.factor.projected.slice(s![rows, ..]);
-                            exact(p, &set.factor.values, alphas, &q, &truth, &mut errors.sse);
+                            exact(p, &set.factor.values, alphas, &q, &truth, &mut errors.sse, &mut scratch);
                         }
                     }
                 }
@@ -172,6 +172,7 @@ impl<T: Real> Engine<'_, T> {
                     self.watch.check()?;
                     let (block, ..) = self.load(place)?;
                     let alphas = &self.wide.values[state.range.clone()];
+                    let mut scratch = Scratch::default();
                     for set in prepared {
                         let without = &set.factor.without;
                         let mean = block.mean(&self.rows, without);
@@ -185,7 +186,7 @@ impl<T: Real> Engine<'_, T> {
                             let truth = block.truth::<T>(&self.rows, validation, &mean, Some(columns));
                             let mut sse = Array2::zeros((alphas.len(), columns.len()));
                             let p: ArrayView2<'_, T> = set.factor.projected.slice(s![rows, ..]);
-                            exact(p, &set.factor.values, alphas, &q, &truth, &mut sse);
+                            exact(p, &set.factor.values, alphas, &q, &truth, &mut sse, &mut scratch);
                             for (from, to) in sse.columns().into_iter().zip(columns) {
                                 let mut to = state.errors[outer].sse.column_mut(*to);
                                 to += &from;
@@ -204,7 +205,7 @@ impl State {
     fn close_calls(&self) -> Vec<Vec<usize>> {
         let of_fold = |e: &Errors| {
             let targets = e.sse.ncols();
-            (0..targets).filter(|t| is_close(e.sse.column(*t), e.bound.column(*t))).collect()
+            (0..targets).filter(|t| is_close(e.sse.column(*t), |alpha| e.bound(alpha, *t))).collect()
         };
         self.errors.iter().map(of_fold).collect()
     }
@@ -214,7 +215,7 @@ impl State {
         for (errors, columns) in self.errors.iter_mut().zip(columns) {
             for t in columns {
                 errors.sse.column_mut(*t).fill(0.0);
-                errors.bound.column_mut(*t).fill(0.0);
+                errors.noise.column_mut(*t).fill(0.0);
             }
         }
     }
@@ -227,7 +228,7 @@ impl State {
                 let parts = if below { [more.view(), own.view()] } else { [own.view(), more.view()] };
                 concatenate(Axis(0), &parts).expect("INVARIANT: both have one column per target of the block")
             };
-            *own = Errors { sse: join(&own.sse, &more.sse), bound: join(&own.bound, &more.bound) };
+            *own = Errors { sse: join(&own.sse, &more.sse), noise: join(&own.noise, &more.noise) };
         }
         self.range = self.range.start.min(range.start)..self.range.end.max(range.end);
     }

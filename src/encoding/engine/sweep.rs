@@ -10,9 +10,9 @@
 //! and the combination can change is bounded per target and alpha; where the choice of alpha could depend on it, the
 //! target is searched again in float64.
 
-use ndarray::{Array2, ArrayView2, linalg::general_mat_mul, s};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, linalg::general_mat_mul, s};
 
-use crate::compute::cpu::{Combination, Real, add_products, add_squared_errors};
+use crate::compute::cpu::{Combination, Real, add_combined_errors, add_squared_errors};
 
 /// Rows of a stack: enough for an efficient product, few enough that its result stays in cache.
 const STACK_ROWS: usize = 768;
@@ -26,13 +26,32 @@ const SAFETY: f64 = 4.0;
 pub(super) struct Errors {
     /// Squared error (alphas, targets).
     pub(super) sse: Array2<f64>,
-    /// How far rounding may have moved it (alphas, targets); 0 in float64.
-    pub(super) bound: Array2<f64>,
+    /// Expected square of the rounding error of all predictions, in units of float32 roundoff (alphas, targets); 0 for
+    /// what was computed in float64.
+    pub(super) noise: Array2<f64>,
 }
 
 impl Errors {
     pub(super) fn zeros(alphas: usize, targets: usize) -> Errors {
-        Errors { sse: Array2::zeros((alphas, targets)), bound: Array2::zeros((alphas, targets)) }
+        Errors { sse: Array2::zeros((alphas, targets)), noise: Array2::zeros((alphas, targets)) }
+    }
+
+    /// How far rounding may have moved a squared error: an error δ of the predictions moves it by 2 |δ| |y − ŷ| at most.
+    pub(super) fn bound(&self, alpha: usize, target: usize) -> f64 {
+        2.0 * f32::ROUNDOFF * (self.noise[[alpha, target]] * self.sse[[alpha, target]]).sqrt()
+    }
+}
+
+/// Memory of the stacks of one thread, used again and again.
+#[derive(Debug)]
+pub(super) struct Scratch<T> {
+    left: Vec<T>,
+    out: Vec<T>,
+}
+
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        Scratch { left: Vec::new(), out: Vec::new() }
     }
 }
 
@@ -41,6 +60,7 @@ fn stacked<T: Real>(
     p: ArrayView2<'_, T>,
     weights: &Array2<T>,
     q: &Array2<T>,
+    scratch: &mut Scratch<T>,
     mut reduce: impl FnMut(std::ops::Range<usize>, &[T]),
 ) {
     let (rows, filters) = (p.nrows(), weights.nrows());
@@ -49,20 +69,25 @@ fn stacked<T: Real>(
     }
     let chunks = (rows * filters).div_ceil(STACK_ROWS);
     let most = rows.div_ceil(chunks.min(rows));
-    let mut left = Array2::<T>::zeros((filters * most, p.ncols()));
-    let mut out = Array2::<T>::zeros((filters * most, q.ncols()));
+    let (k, width) = q.dim();
+    scratch.left.resize(scratch.left.len().max(filters * most * k), T::zero());
+    scratch.out.resize(scratch.out.len().max(filters * most * width), T::zero());
     let mut from = 0;
     while from < rows {
         let range = from..rows.min(from + most);
         let used = filters * range.len();
         let part = p.slice(s![range.clone(), ..]);
-        for (filter, w) in weights.rows().into_iter().enumerate() {
-            let mut block = left.slice_mut(s![filter * range.len()..(filter + 1) * range.len(), ..]);
-            ndarray::Zip::from(&mut block).and(&part).and_broadcast(w).for_each(|l, p, w| *l = *p * *w);
+        let left = &mut scratch.left[..used * k];
+        for (block, w) in left.chunks_exact_mut((range.len() * k).max(1)).zip(weights.rows()) {
+            for (to, p) in block.chunks_exact_mut(k.max(1)).zip(part.rows()) {
+                to.iter_mut().zip(p).zip(w).for_each(|((to, p), w)| *to = *p * *w);
+            }
         }
-        let (left, mut out) = (left.slice(s![..used, ..]), out.slice_mut(s![..used, ..]));
+        let shape = "INVARIANT: the slices have the lengths of their shapes";
+        let left = ArrayView2::from_shape((used, k), left).expect(shape);
+        let mut out = ArrayViewMut2::from_shape((used, width), &mut scratch.out[..used * width]).expect(shape);
         general_mat_mul(T::one(), &left, q, T::zero(), &mut out);
-        reduce(range, out.as_slice().expect("INVARIANT: leading rows of a new matrix are one slice"));
+        reduce(range, &scratch.out[..used * width]);
         from += most;
     }
 }
@@ -75,12 +100,13 @@ pub(super) fn exact<T: Real>(
     q: &Array2<T>,
     truth: &Array2<T>,
     sse: &mut Array2<f64>,
+    scratch: &mut Scratch<T>,
 ) {
     let weights = Array2::from_shape_fn((alphas.len(), values.len()), |(a, j)| T::of(1.0 / (values[j] + alphas[a])));
     let width = truth.ncols();
     let truth = truth.as_slice().expect("INVARIANT: truth is a new matrix");
     let sums = sse.as_slice_mut().expect("INVARIANT: errors are one slice");
-    stacked(p, &weights, q, |rows, stack| {
+    stacked(p, &weights, q, scratch, |rows, stack| {
         add_squared_errors(stack, &truth[rows.start * width..rows.end * width], width, sums);
     });
 }
@@ -136,44 +162,32 @@ impl Plan {
         self.bases.len()
     }
 
-    /// float32 with float64 sums: adds squared errors and their bounds.
+    /// float32 with float64 sums: adds squared errors, and the noise of the predictions.
     ///
-    /// The squared error is |y|² − 2 ŷ·y + |ŷ|², of which only the last two depend on alpha: where predictions are small,
-    /// so is the rounding error of what distinguishes alphas. An error δ of the predictions changes it by at most
-    /// 2 |δ| |y − ŷ|, and |δ|² ≈ u² Σ_j |P_j|² (SAFETY² k / 2) (Q_j / (s_j + alpha))², the random-walk model of rounding
-    /// in a sum of k terms (Higham & Mary 2019, SIAM J. Sci. Comput. 41, A2815).
-    ///
-    /// `total` is |y|² per target in float64: whatever is computed again in float64 can then be compared with the rest.
+    /// The rounding error δ of predictions has |δ|² ≈ u² Σ_j |P_j|² (SAFETY² k / 2) (Q_j / (s_j + alpha))², the random-walk
+    /// model of rounding in a sum of k terms (Higham & Mary 2019, SIAM J. Sci. Comput. 41, A2815). Where alpha is large it
+    /// is as small as the predictions are, so that small differences between large alphas are told apart, too.
     pub(super) fn sweep(
         &self,
         p: ArrayView2<'_, f32>,
         q: &Array2<f32>,
-        truth: &Array2<f32>,
-        total: &[f64],
+        truth: &Array2<f64>,
         errors: &mut Errors,
+        scratch: &mut Scratch<f32>,
     ) {
         let (alphas, width) = (self.noise.nrows(), truth.ncols());
-        let mut squares = vec![0f64; alphas * width];
-        let mut products = squares.clone();
+        let mut sums = vec![0f64; alphas * width];
         let combine = Combination { bases: self.bases.len(), coefficients: &self.coefficients };
         let flat = truth.as_slice().expect("INVARIANT: truth is a new matrix");
-        stacked(p, &self.weights, q, |rows, stack| {
-            let truth = &flat[rows.start * width..rows.end * width];
-            add_products(stack, truth, width, combine, &mut squares, &mut products);
+        stacked(p, &self.weights, q, scratch, |rows, stack| {
+            add_combined_errors(stack, &flat[rows.start * width..rows.end * width], width, combine, &mut sums);
         });
         let size: Vec<f64> = p.columns().into_iter().map(|c| c.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
         let noise = Array2::from_shape_fn(self.noise.dim(), |at| (self.noise[at] * size[at.1]) as f32);
         let noise = noise.dot(&q.mapv(|v| v * v));
-        let u = f32::ROUNDOFF;
-        for (place, alpha) in self.bases.iter().chain(&self.others).enumerate() {
-            let at = place * width..(place + 1) * width;
-            let sums = squares[at.clone()].iter().zip(&products[at]).zip(total);
-            let out = errors.sse.row_mut(*alpha).into_iter().zip(errors.bound.row_mut(*alpha));
-            for (((sse, bound), ((square, product), total)), noise) in out.zip(sums).zip(noise.row(*alpha)) {
-                let error = total - 2.0 * product + square;
-                *sse += error;
-                *bound += 2.0 * u * (f64::from(*noise).sqrt() * error.max(0.0).sqrt() + (square * total).sqrt());
-            }
+        for (sums, alpha) in sums.chunks_exact(width).zip(self.bases.iter().chain(&self.others)) {
+            errors.sse.row_mut(*alpha).iter_mut().zip(sums).for_each(|(to, v)| *to += v);
+            errors.noise.row_mut(*alpha).iter_mut().zip(noise.row(*alpha)).for_each(|(to, v)| *to += f64::from(*v));
         }
     }
 }
@@ -252,14 +266,14 @@ mod tests {
         let truth = Array2::from_shape_fn((m, t), |(i, j)| value(i, j, 3));
         let alphas: Vec<f64> = (0..25).map(|i| 10f64.powf(-3.0 + 0.5 * f64::from(i))).collect();
         let mut sse = Array2::zeros((alphas.len(), t));
-        exact(p.view(), &values, &alphas, &q, &truth, &mut sse);
+        exact(p.view(), &values, &alphas, &q, &truth, &mut sse, &mut Scratch::default());
         let plan = Plan::new(&values, &alphas);
         assert!(plan.bases() < 20);
         let mut fast = Errors::zeros(alphas.len(), t);
         let narrow = |a: &Array2<f64>| a.mapv(|v| v as f32);
-        let total: Vec<f64> = truth.columns().into_iter().map(|c| c.dot(&c)).collect();
-        plan.sweep(narrow(&p).view(), &narrow(&q), &narrow(&truth), &total, &mut fast);
-        for ((a, b), bound) in fast.sse.iter().zip(&sse).zip(&fast.bound) {
+        plan.sweep(narrow(&p).view(), &narrow(&q), &truth, &mut fast, &mut Scratch::default());
+        for ((at, a), b) in fast.sse.indexed_iter().zip(&sse) {
+            let bound = &fast.bound(at.0, at.1);
             assert!((a - b).abs() <= bound + 1e-14 * b, "{a} {b} {bound}");
             assert!(*bound <= 1e-3 * b);
         }

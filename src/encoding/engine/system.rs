@@ -222,15 +222,6 @@ impl<T: Real> Block<T> {
         }
     }
 
-    /// Sum of squares of a fold about the training means (targets).
-    pub(super) fn squares(&self, rows: &Rows, fold: usize, mean: &[f64]) -> Vec<f64> {
-        let mut sums = vec![0f64; mean.len()];
-        for row in self.y.slice(s![rows.of(fold), ..]).rows() {
-            sums.iter_mut().zip(row).zip(mean).for_each(|((s, v), m)| *s += (v - m) * (v - m));
-        }
-        sums
-    }
-
     /// Responses of a fold less the training means, for the targets `columns` (all when none are named).
     pub(super) fn truth<S: Real>(
         &self,
