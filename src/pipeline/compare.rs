@@ -254,6 +254,10 @@ struct Edges {
 
 impl Edges {
     fn add(&mut self, space: &SpaceFit) {
+        if space.fit.scores.iter().flatten().all(|t| t.cod.value().is_none()) {
+            // Nothing was fitted: no alpha was better than another.
+            return;
+        }
         let shares: Vec<f64> = space.fit.scores.iter().flatten().map(|t| t.alpha_at_edge).collect();
         let share = crate::stats::mean(&shares).unwrap_or(0.0);
         self.fits += 1;

@@ -129,6 +129,7 @@ fn identity(checkpoint: &Checkpoint, pooling: Pooling) -> Sha256 {
         (Some(weights), _) => hash.update(weights.0),
         (None, seed) => hash.update(format!("untrained {seed:?}")),
     }
+    hash.update(record.adapter.as_deref().unwrap_or_default());
     hash.update(pooling.as_str());
     hash
 }
