@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Comparison;
-use crate::encoder::{CheckpointRecord, Pooling};
+use crate::encoder::{Attestation, CheckpointRecord, Pooling};
 use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
 use crate::error::Warning;
 use crate::ids::{Digest, Layer, StimulusId, SubjectId, TargetId};
@@ -26,6 +26,9 @@ pub struct RunRecord {
     pub inputs: Vec<InputRecord>,
     /// What was scored.
     pub checkpoints: Vec<CheckpointRecord>,
+    /// What is known about the checkpoints' weights.
+    #[serde(default)]
+    pub attestations: Vec<Attestation>,
     /// How the hidden states were come by, per checkpoint.
     #[serde(default)]
     pub extraction: Vec<ExtractionRecord>,

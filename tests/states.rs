@@ -141,3 +141,55 @@ fn many_processes_share_a_cold_cache() {
     assert!(runs.entries().iter().all(|e| !e.file_name().unwrap().to_string_lossy().starts_with('.')));
     assert_eq!(runs.run("last").0.extraction[0].texts_run, 0);
 }
+
+/// What fine-tuning moved shows; equal and untrained weights are called what they are.
+#[test]
+fn weights_are_attested() {
+    use crate::support::study::{config, tensors};
+    let study = TinyStudy::new();
+    let copy = |name: &str, change: &dyn Fn(&mut crate::support::study::Tensors)| {
+        std::fs::create_dir(study.path(name)).unwrap();
+        let mut changed = tensors("");
+        change(&mut changed);
+        study.weights(&changed);
+        for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+            std::fs::copy(study.path(&format!("model/{file}")), study.path(&format!("{name}/{file}"))).unwrap();
+        }
+        study.weights(&tensors(""));
+    };
+    copy("same", &|_| {});
+    copy("moved", &|t| t.get_mut("encoder.layer.0.output.dense.bias").unwrap().2[2] ^= 0x40);
+    // Uniform values of ±0.5 have a standard deviation of 0.2887: the initialisation that config.json now claims.
+    let mut claims = config();
+    claims["initializer_range"] = serde_json::json!(0.2887);
+    study.write("model/config.json", claims.to_string());
+    copy("fresh", &|all| {
+        for (name, tensor) in all.iter_mut().filter(|(name, _)| name.contains("LayerNorm") || name.ends_with("bias")) {
+            let start: f32 = if name.ends_with("LayerNorm.weight") { 1.0 } else { 0.0 };
+            tensor.2 = start.to_le_bytes().repeat(tensor.2.len() / 4);
+        }
+    });
+    study.write("model/config.json", config().to_string());
+    let output = brainscore()
+        .arg("compare")
+        .args(["model", "same", "moved", "fresh"].map(|name| study.path(name)))
+        .arg("--study")
+        .arg(study.path("study.toml"))
+        .arg("--out")
+        .arg(study.path("out"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let record: RunRecord = serde_json::from_str(&study.read("out/run.json")).unwrap();
+    let of = |name: &str| record.attestations.iter().find(|a| a.checkpoint == name).unwrap();
+    assert!(of("model").equals_reference.is_none() && of("model").layers.is_empty() && !of("model").looks_random);
+    assert_eq!((of("same").equals_reference, &of("same").layers[..]), (Some(true), &[0.0, 0.0][..]));
+    assert_eq!((of("moved").equals_reference, of("moved").layers[0]), (Some(false), 0.0));
+    assert!(of("moved").layers[1] > 0.0, "the moved block shows");
+    let moved = of("moved").tensors.iter().filter(|t| t.from_reference != Some(0.0)).map(|t| t.name.as_str());
+    assert_eq!(moved.collect::<Vec<_>>(), ["encoder.layer.0.output.dense.bias"]);
+    assert!(of("fresh").looks_random);
+    assert!(told.contains("\"same\" equal those of \"model\"") && told.contains("\"fresh\" look random"), "{told}");
+    assert_eq!(told.matches("[AT-").count(), 2, "{told}");
+}

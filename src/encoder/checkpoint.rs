@@ -1,7 +1,9 @@
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::config::Config;
 use super::families::{self, Architecture, Model};
@@ -148,16 +150,33 @@ impl Checkpoint {
         Ok(tokens)
     }
 
-    /// Loads the weights (or draws fresh ones) and returns the encoder.
-    pub fn load(&self) -> Result<Encoder> {
-        let tensors = match (&self.weights, self.record.untrained_seed) {
-            (Some(weights), _) => weights.load(&self.params)?,
+    /// Share of tokens that the tokenizer does not know.
+    pub fn unknown_share(&self, texts: &[Tokens]) -> f64 {
+        let Some(unknown) = self.tokenizer.unknown_id() else { return 0.0 };
+        let all: usize = texts.iter().map(|t| t.ids.len()).sum();
+        let found: usize = texts.iter().map(|t| t.ids.iter().filter(|id| **id == unknown).count()).sum();
+        found as f64 / all.max(1) as f64
+    }
+
+    /// Every tensor that the architecture needs.
+    pub(super) fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// The tensors: stored, or fresh random ones.
+    pub(super) fn tensors(&self) -> Result<HashMap<String, Tensor>> {
+        match (&self.weights, self.record.untrained_seed) {
+            (Some(weights), _) => weights.load(&self.params),
             (None, seed) => {
                 let seed = seed.unwrap_or_default();
-                self.params.iter().map(|p| Ok((p.name.clone(), p.untrained(seed)?))).collect::<Result<_>>()?
+                self.params.par_iter().map(|p| Ok((p.name.clone(), p.untrained(seed)?))).collect()
             }
-        };
-        let model = self.architecture.build(&mut Tensors::new(tensors)).map_err(candle_error)?;
+        }
+    }
+
+    /// Loads the weights (or draws fresh ones) and returns the encoder.
+    pub fn load(&self) -> Result<Encoder> {
+        let model = self.architecture.build(&mut Tensors::new(self.tensors()?)).map_err(candle_error)?;
         Ok(Encoder { model, width: self.record.width })
     }
 }

@@ -3,6 +3,7 @@
 //! A [`CheckpointSpec`] names a checkpoint, [`Checkpoint::open`] checks it without running it, [`Checkpoint::load`]
 //! gives an [`Encoder`]. `families` holds one file per family, `ops` the operations they share.
 
+mod attest;
 mod checkpoint;
 mod checkpoint_record;
 mod config;
@@ -17,6 +18,7 @@ mod source;
 mod tokenizer;
 mod weights;
 
+pub use attest::{Attestation, AttestedTensors, TensorDistance, attest};
 pub use checkpoint::{Checkpoint, Encoder};
 pub use checkpoint_record::CheckpointRecord;
 pub use families::FAMILIES;

@@ -13,6 +13,7 @@ use super::report;
 use super::states::{Pooled, extract};
 use crate::compare::{Comparison, compare_layer};
 use crate::compute::cpu::{blas_description, single_threaded_blas};
+use crate::encoder::{Attestation, AttestedTensors, attest};
 use crate::encoding::EDGE_LIMIT;
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::features::{self, CHARACTERS, FeatureSpace, WORDS};
@@ -147,6 +148,13 @@ fn run_into(
         warnings = found.warnings;
         clock.lap(&format!("hidden states of {}", open.checkpoint.record().label));
     }
+    let attestations = attest_all(&prepared, watch)?;
+    for attestation in &attestations {
+        let declared =
+            prepared.plan.checkpoints.iter().any(|c| c.label == attestation.checkpoint && c.source.untrained.is_some());
+        warnings.extend(attestation.alarms(declared, &attestations[0].checkpoint));
+    }
+    clock.lap("attestation of the weights");
     let mut results = fit_all(&prepared, states, folder, watch)?;
     results.warnings.extend(warnings);
     clock.lap("encoding models");
@@ -154,11 +162,25 @@ fn run_into(
     outputs::write_comparison(folder, &results.comparison)?;
     outputs::write_layers(folder, &results.comparison)?;
     clock.lap("tables");
-    let record = record(prepared, results, extraction, planted, clock.stages);
+    let record = record(prepared, results, extraction, attestations, planted, clock.stages);
     report::write(&record, folder)?;
     report::write_record(&record, folder)?;
     watch.check()?;
     Ok(record)
+}
+
+/// Attests all checkpoints against the first one. Two models are in memory at a time.
+fn attest_all(prepared: &Prepared, watch: &dyn Watch) -> Result<Vec<Attestation>> {
+    let mut all = Vec::with_capacity(prepared.checkpoints.len());
+    let mut reference: Option<AttestedTensors> = None;
+    for open in &prepared.checkpoints {
+        watch.check()?;
+        let unknown = open.checkpoint.unknown_share(&open.tokens);
+        let (attestation, tensors) = attest(&open.checkpoint, reference.as_ref(), unknown)?;
+        all.push(attestation);
+        reference.get_or_insert(tensors);
+    }
+    Ok(all)
 }
 
 struct Results {
@@ -295,6 +317,7 @@ fn record(
     prepared: Prepared,
     results: Results,
     extraction: Vec<ExtractionRecord>,
+    attestations: Vec<Attestation>,
     planted: Option<Planted>,
     timings: Vec<StageRecord>,
 ) -> RunRecord {
@@ -314,12 +337,13 @@ fn record(
             alphas: plan.alphas,
             score: plan.score,
             confounds,
-            precision: "double".to_owned(),
+            precision: "mixed".to_owned(),
             bootstrap: BootstrapRecord { draws: BOOTSTRAP_DRAWS, level: crate::compare::LEVEL, seed: BOOTSTRAP_SEED },
             overrides: plan.overrides,
         },
         inputs,
         checkpoints: checkpoints.iter().map(|c| c.checkpoint.record().clone()).collect(),
+        attestations,
         extraction,
         responses: ResponsesRecord {
             subjects,

@@ -121,6 +121,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             InputRecord { role: "responses".to_owned(), name: "responses.npy".to_owned(), sha256: Digest([0xc3; 32]) },
         ],
         checkpoints: checkpoints.iter().map(|(label, blocks)| checkpoint(label, *blocks)).collect(),
+        attestations: Vec::new(),
         extraction: Vec::new(),
         responses: ResponsesRecord {
             subjects: (1..=6).map(|s| SubjectId::from(format!("sub-{s:02}"))).collect(),

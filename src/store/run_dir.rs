@@ -172,6 +172,8 @@ pub const RUN_ENTRIES: &[&str] = &[
     "layerwise.png",
     "difference.svg",
     "difference.png",
+    "weights.svg",
+    "weights.png",
     "report.html",
     "demo",
 ];

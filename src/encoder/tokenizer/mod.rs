@@ -70,6 +70,11 @@ impl Tokenizer {
         }
     }
 
+    /// The token for what the vocabulary lacks; byte-level vocabularies lack nothing.
+    pub fn unknown_id(&self) -> Option<u32> {
+        ["[UNK]", "<unk>"].iter().find_map(|token| self.inner.token_to_id(token))
+    }
+
     /// The file, for messages.
     pub fn place(&self) -> String {
         self.path.display().to_string()
