@@ -158,7 +158,7 @@ pub(super) fn weights(record: &RunRecord) -> Option<Scene> {
         curves.iter().map(best_in_words).collect::<Vec<_>>().join(" ")
     );
     let caption = vec![
-        "Point: ‖a − b‖ / max(‖a‖, ‖b‖) over all tensors of a layer: 0 is equal, about 1.41 unrelated.".to_owned(),
+        "Point: |a − b| / max(|a|, |b|) over all tensors of a layer: 0 is equal, about 1.41 unrelated.".to_owned(),
         "Layer 0: embeddings; layer k: the weights of block k.".to_owned(),
     ];
     Some(Scene { title, y_label, curves, baseline: None, caption, alt })
