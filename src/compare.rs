@@ -4,7 +4,7 @@ mod layer;
 
 use serde::{Deserialize, Serialize};
 
-pub use layer::{LayerFit, LayerScores, by_subject, compare_layer};
+pub use layer::{LEVEL, LayerFit, LayerScores, by_subject, compare_layer};
 
 use crate::encoding::{Score, ScoreName};
 use crate::ids::{Layer, TargetId};

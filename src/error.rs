@@ -125,7 +125,6 @@ codes! {
     Od05 = "OD-05", Input, "an input is missing, unreadable or no regular file";
     Od06 = "OD-06", Environment, "another run is writing to this output directory";
     Fl02 = "FL-02", Usage, "a flag's value is out of range";
-    Fl03 = "FL-03", Usage, "flags do not go together";
     Rr01 = "RR-01", Input, "run.json cannot be read back";
     Io01 = "IO-01", Environment, "reading or writing failed";
     In01 = "IN-01", Environment, "an input changed while the run was reading it";
@@ -251,6 +250,19 @@ impl Problems {
     /// `Ok` when the list is empty.
     pub fn check(list: Vec<Error>) -> std::result::Result<(), Problems> {
         if list.is_empty() { Ok(()) } else { Err(Problems(list)) }
+    }
+
+    /// Problems from a list that holds at least one.
+    pub(crate) fn from_list(mut list: Vec<Error>) -> Problems {
+        if list.is_empty() {
+            list.push(Error::new(Code::Io01, "preflight", "an unnamed problem"));
+        }
+        Problems(list)
+    }
+
+    /// Adds problems.
+    pub(crate) fn extend(&mut self, more: impl IntoIterator<Item = Error>) {
+        self.0.extend(more);
     }
 
     /// The exit status: that of the first problem.

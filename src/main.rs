@@ -1,1 +1,7 @@
-fn main() {}
+//! `brainscore`: parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    brainscore::cli::main()
+}

@@ -146,3 +146,6 @@ pub struct Planted {
     /// Share of their variance that is signal: the cod of a perfect model.
     pub signal_share: f64,
 }
+
+#[cfg(test)]
+pub(crate) mod sample;

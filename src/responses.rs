@@ -50,7 +50,7 @@ impl Responses {
             return Err(Error::new(
                 Code::Sc02,
                 place,
-                format!("holds the id {twice:?} twice for subject {:?}", subject.as_str()),
+                format!("holds the id {:?} twice for subject {:?}", twice.as_str(), subject.as_str()),
             )
             .expected("one row per subject and stimulus"));
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 use source::{Source, Token, reads};
 
 const RUNGS: &[&[&str]] = &[
-    &["error", "ids", "watch"],
+    &["error", "ids", "visible", "watch"],
     &["stats"],
     &["io"],
     &["store", "compute"],

@@ -112,7 +112,7 @@ impl Replicated {
 }
 
 /// Confidence level of all intervals.
-pub(super) const LEVEL: f64 = 0.95;
+pub const LEVEL: f64 = 0.95;
 
 /// The baseline's mean and interval for every score.
 pub(super) fn baselines(fit: &LayerFit, resamples: &Resamples) -> Vec<Baseline> {
@@ -134,7 +134,7 @@ fn single(one: &Replicated, resamples: &Resamples) -> (f64, Option<Interval>) {
 /// layer; `baseline` is the confounds-only model.
 pub fn compare_layer(
     layer: Layer,
-    fits: &[(String, LayerFit)],
+    fits: &[(&str, &LayerFit)],
     reference: &str,
     baseline: &LayerFit,
     ranking: ScoreName,
@@ -145,12 +145,12 @@ pub fn compare_layer(
     for score in ScoreName::ALL {
         let confounds = Replicated::new(baseline, score, resamples);
         let replicated: Vec<Replicated> = fits.iter().map(|(_, fit)| Replicated::new(fit, score, resamples)).collect();
-        let base = fits.iter().position(|(label, _)| label == reference);
+        let base = fits.iter().position(|(label, _)| *label == reference);
         for (i, (label, fit)) in fits.iter().enumerate() {
             let own = &replicated[i];
-            out.points.push((label.clone(), score, point(layer, score, fit, own, resamples)));
+            out.points.push(((*label).to_owned(), score, point(layer, score, fit, own, resamples)));
             let difference = |target: Option<TargetId>, mean: f64, interval, n_subjects| Difference {
-                checkpoint: label.clone(),
+                checkpoint: (*label).to_owned(),
                 layer,
                 target,
                 score,
@@ -164,7 +164,7 @@ pub fn compare_layer(
             if score == ranking {
                 let means = weighted_means(&Array2::ones((1, own.values.nrows())), &own.values);
                 let means = means.row(0).iter().map(|m| Score::from_nan(*m, Reason::NothingDefined)).collect();
-                out.target_means.push(TargetMeans { checkpoint: label.clone(), layer, means });
+                out.target_means.push(TargetMeans { checkpoint: (*label).to_owned(), layer, means });
             }
             let Some(base) = base.filter(|b| *b != i) else { continue };
             let paired = own.minus(&replicated[base]);
@@ -234,7 +234,7 @@ mod tests {
         let tuned = fit(&[[0.2, 0.3], [0.3, f64::NAN], [0.4, 0.5]]);
         let confounds = fit(&[[0.0, 0.0], [0.0, f64::NAN], [0.0, 0.0]]);
         let resamples = Resamples::new(3, 200, 0);
-        let fits = [("base".to_owned(), base), ("tuned".to_owned(), tuned)];
+        let fits = [("base", &base), ("tuned", &tuned)];
         let targets = ["a".into(), "b".into()];
         let out = compare_layer(Layer(2), &fits, "base", &confounds, ScoreName::Cod, &targets, &resamples);
         let a = &out.target_differences[0];
@@ -253,7 +253,7 @@ mod tests {
     fn a_checkpoint_against_itself_differs_by_exactly_nothing() {
         let same = fit(&[[0.1, 0.3], [0.2, 0.1], [0.3, 0.5], [0.25, 0.4]]);
         let resamples = Resamples::new(4, 100, 0);
-        let fits = [("a".to_owned(), same.clone()), ("b".to_owned(), same.clone())];
+        let fits = [("a", &same), ("b", &same)];
         let targets = ["a".into(), "b".into()];
         let out = compare_layer(Layer(0), &fits, "a", &same, ScoreName::R, &targets, &resamples);
         assert!(

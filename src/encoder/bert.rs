@@ -60,7 +60,7 @@ impl BertConfig {
             initializer_range: config.number("initializer_range", 0.02)?,
             padding: config.index("pad_token_id")?,
         };
-        if bert.width % bert.heads != 0 {
+        if !bert.width.is_multiple_of(bert.heads) {
             let found = format!("hidden_size is {} with num_attention_heads {}", bert.width, bert.heads);
             return Err(config.impossible(found, "a width that the heads divide"));
         }

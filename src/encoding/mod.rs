@@ -11,4 +11,5 @@ mod target_scores;
 pub use alphas::{AlphaGrid, EDGE_LIMIT};
 pub use folds::{FoldSpec, Folds};
 pub use score::{Reason, Score, ScoreName};
+pub(crate) use target_scores::is_constant;
 pub use target_scores::{FoldScore, GroupSums, TargetScores, score};

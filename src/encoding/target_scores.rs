@@ -156,7 +156,9 @@ fn score_target(n: usize, target: usize, all: &Spread, fit: &CvFit, folds: &[Fol
     let last = fit.grid.values.len() - 1;
     let chosen = fit.chosen.column(target);
     let alphas: Vec<f64> = chosen.iter().map(|c| fit.grid.values[*c]).collect();
-    let at_edge = chosen.iter().filter(|c| last > 0 && (**c == 0 || **c == last)).count();
+    // Where no feature varies no alpha is better than another, and none is "at the edge".
+    let at_edge =
+        chosen.iter().zip(&fit.varying).filter(|(c, v)| last > 0 && **v > 0 && (**c == 0 || **c == last)).count();
     let sd = all.population_sd(target);
     let constant = all.is_constant(target);
     let mut whole = constant.then_some(Reason::ConstantTarget);
@@ -216,6 +218,15 @@ fn score_target(n: usize, target: usize, all: &Spread, fit: &CvFit, folds: &[Fol
 }
 
 /// Whether values differ by no more than rounding.
+pub(crate) fn is_constant(values: ArrayView1<'_, f64>) -> bool {
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for v in values {
+        low = low.min(*v);
+        high = high.max(*v);
+    }
+    no_spread(low, high)
+}
+
 fn no_spread(low: f64, high: f64) -> bool {
     high - low <= NO_SPREAD * low.abs().max(high.abs())
 }

@@ -11,6 +11,9 @@ pub const WORDS: &str = "words";
 /// Name of the confound that counts Unicode code points of the raw text, nothing trimmed.
 pub const CHARACTERS: &str = "characters";
 
+/// Name of the confounds-only model in tables.
+pub const CONFOUNDS: &str = "confounds";
+
 /// What any model could know without reading: words, characters, and the columns the study names.
 ///
 /// Fitted like a model; its scores stand beside every model's.
@@ -24,5 +27,5 @@ pub fn confounds(stimuli: &Stimuli, ids: &Arc<[StimulusId]>) -> FeatureSpace {
             other => named[other - 2].1[row],
         }
     });
-    FeatureSpace::new("confounds", Arc::clone(ids), x)
+    FeatureSpace::new(CONFOUNDS, Arc::clone(ids), x)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 
-pub use confounds::{CHARACTERS, WORDS, confounds};
+pub use confounds::{CHARACTERS, CONFOUNDS, WORDS, confounds};
 
 use crate::ids::StimulusId;
 

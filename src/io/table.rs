@@ -320,11 +320,9 @@ impl OutputTable {
             .columns
             .iter()
             .map(|(name, values)| {
+                let filled = |t: &String| (!t.is_empty()).then(|| if spreadsheet_safe { inert(t) } else { t.clone() });
                 let series = match values {
-                    Output::Text(v) if spreadsheet_safe => {
-                        Series::new(name.as_str().into(), v.iter().map(|t| inert(t)).collect::<Vec<_>>())
-                    }
-                    Output::Text(v) => Series::new(name.as_str().into(), v),
+                    Output::Text(v) => Series::new(name.as_str().into(), v.iter().map(filled).collect::<Vec<_>>()),
                     Output::Integer(v) => Series::new(name.as_str().into(), v),
                     Output::Real(v) => Series::new(name.as_str().into(), v),
                 };
@@ -351,6 +349,21 @@ impl OutputTable {
             Ok(())
         })
     }
+}
+
+/// Writes a CSV file batch by batch, so that the whole never sits in memory; see [`write_parquet_batches`].
+pub fn write_csv_batches(
+    path: &Path,
+    produce: impl FnOnce(&mut dyn FnMut(&OutputTable) -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    atomic::write_with(path, |w| {
+        let mut first = true;
+        produce(&mut |batch: &OutputTable| {
+            let mut frame = batch.frame(true)?;
+            let mut writer = CsvWriter::new(&mut *w).include_header(std::mem::take(&mut first)).n_threads(1);
+            writer.finish(&mut frame).map_err(|e| polars_error(path, e))
+        })
+    })
 }
 
 /// Writes a Parquet file batch by batch, so that the whole never sits in memory.

@@ -1,5 +1,7 @@
 //! What several tests need: the built program, material kept outside the repository, and an unkind folder.
 
+pub mod study;
+
 use std::io::Write as _;
 use std::panic::Location;
 use std::path::{Path, PathBuf};

@@ -63,7 +63,8 @@ pub fn sgemm(scale: f32, a: Operand<'_>, b: Operand<'_>, keep: f32, out: &mut [f
     if m == 0 || n == 0 {
         return;
     }
-    let int = |value: usize| c_int::try_from(value).expect("INVARIANT: matrix extents fit a BLAS integer");
+    // INVARIANT: extents come from slices in memory whose products were checked; none exceeds a BLAS integer.
+    let int = |value: usize| c_int::try_from(value).expect("matrix extents fit a BLAS integer");
     let op = |t: bool| if t { CBLAS_TRANSPOSE::CblasTrans } else { CBLAS_TRANSPOSE::CblasNoTrans };
     // SAFETY: the three asserts above make sure that every element that BLAS touches lies inside its slice.
     unsafe {

@@ -1,6 +1,6 @@
 //! Which alpha a target gets, and when a default grid proved too narrow.
 
-use ndarray::{Array2, ArrayView1};
+use ndarray::ArrayView1;
 
 use super::super::alphas::{AlphaGrid, EDGE_LIMIT};
 
@@ -29,20 +29,34 @@ pub(super) fn is_close(errors: ArrayView1<'_, f64>, bound: impl Fn(usize) -> f64
     })
 }
 
-/// Which edges of a default grid hold more than [`EDGE_LIMIT`] of the choices (lower, upper).
-pub(in super::super) fn crowded_edges(chosen: &[&Array2<usize>], grid: &AlphaGrid) -> (bool, bool) {
+/// Which edges of a default grid hold more than [`EDGE_LIMIT`] of the choices (lower, upper). Each choice comes with the
+/// errors it was made from: where they do not depend on alpha (no feature varies, a constant target), the choice lies at
+/// an edge but is none.
+pub(in super::super) fn crowded_edges<'a>(
+    choices: impl Iterator<Item = (usize, ArrayView1<'a, f64>)>,
+    grid: &AlphaGrid,
+) -> (bool, bool) {
     if grid.given {
         return (false, false);
     }
-    let all = chosen.iter().map(|c| c.len()).sum::<usize>().max(1) as f64;
-    let share = |edge: usize| chosen.iter().flat_map(|c| c.iter()).filter(|c| **c == edge).count() as f64 / all;
-    (share(0) > EDGE_LIMIT, share(grid.values.len() - 1) > EDGE_LIMIT)
+    let matters = |errors: ArrayView1<'_, f64>| {
+        let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
+        errors.iter().any(|e| *e > least * (1.0 + TIE))
+    };
+    let (mut all, mut below, mut above) = (0usize, 0usize, 0usize);
+    for (choice, errors) in choices {
+        all += 1;
+        below += usize::from(choice == 0 && matters(errors));
+        above += usize::from(choice + 1 == grid.values.len() && matters(errors));
+    }
+    let crowded = |count: usize| count as f64 > EDGE_LIMIT * all as f64;
+    (crowded(below), crowded(above))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::{arr1, arr2};
+    use ndarray::arr1;
 
     #[test]
     fn ties_go_to_the_larger_alpha() {
@@ -61,10 +75,14 @@ mod tests {
 
     #[test]
     fn edges_are_crowded_above_five_per_cent() {
-        let chosen = arr2(&[[0, 0, 1, 1], [1, 2, 1, 1]]);
+        let errors = arr1(&[1.0, 2.0, 3.0]);
         let mut grid = AlphaGrid { values: vec![1.0, 2.0, 3.0], given: false };
-        assert_eq!(crowded_edges(&[&chosen], &grid), (true, true));
+        let crowded = |chosen: &[usize], errors: ArrayView1<'_, f64>, grid: &AlphaGrid| {
+            crowded_edges(chosen.iter().map(|c| (*c, errors)), grid)
+        };
+        assert_eq!(crowded(&[0, 0, 1, 1, 1, 2, 1, 1], errors.view(), &grid), (true, true));
+        assert_eq!(crowded(&[0; 8], arr1(&[1.0, 1.0, 1.0]).view(), &grid), (false, false), "alpha does not matter");
         grid.given = true;
-        assert_eq!(crowded_edges(&[&chosen], &grid), (false, false));
+        assert_eq!(crowded(&[0, 2], errors.view(), &grid), (false, false));
     }
 }

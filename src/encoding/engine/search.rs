@@ -66,8 +66,14 @@ impl<T: Real> Engine<'_, T> {
         self.settle(&mut states, &mut kept, report)?;
         for response in 0..self.responses.len() {
             let own: Vec<usize> = (0..states.len()).filter(|b| self.places[*b].response == response).collect();
-            let chosen: Vec<Array2<usize>> = own.iter().map(|b| states[*b].chosen.mapv(|c| c - asked.start)).collect();
-            let (below, above) = crowded_edges(&chosen.iter().collect::<Vec<_>>(), self.asked);
+            let choices = own.iter().flat_map(|b| {
+                let state = &states[*b];
+                state
+                    .chosen
+                    .indexed_iter()
+                    .map(|((fold, target), c)| (*c - asked.start, state.errors[fold].sse.column(target)))
+            });
+            let (below, above) = crowded_edges(choices, self.asked);
             for (wanted, range) in [(below, 0..asked.start), (above, asked.end..self.wide.values.len())] {
                 if wanted && !range.is_empty() {
                     for (block, more) in own.iter().zip(self.sweep(&range, &own, &mut kept, report)?) {
@@ -226,7 +232,8 @@ impl State {
         for (own, more) in self.errors.iter_mut().zip(more) {
             let join = |own: &Array2<f64>, more: &Array2<f64>| {
                 let parts = if below { [more.view(), own.view()] } else { [own.view(), more.view()] };
-                concatenate(Axis(0), &parts).expect("INVARIANT: both have one column per target of the block")
+                // INVARIANT: both have one column per target of the block.
+                concatenate(Axis(0), &parts).expect("both have one column per target of the block")
             };
             *own = Errors { sse: join(&own.sse, &more.sse), noise: join(&own.noise, &more.noise) };
         }

@@ -1,0 +1,320 @@
+//! The main job: checkpoints against a study, into a run directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::extract::{Pooled, extract};
+use super::fit::{SpaceFit, fit_space};
+use super::outputs::{self, CheckpointFits};
+use super::preflight::{Prepared, prepare};
+use super::report;
+use crate::compare::{Comparison, compare_layer};
+use crate::compute::cpu::{blas_description, single_threaded_blas};
+use crate::encoding::EDGE_LIMIT;
+use crate::error::{Code, Error, Problems, Result, Warning};
+use crate::features::{self, CHARACTERS, FeatureSpace, WORDS};
+use crate::ids::Layer;
+use crate::io::table::write_parquet_batches;
+use crate::record::{
+    BootstrapRecord, FORMAT, FoldRecord, MachineRecord, PlanRecord, Planted, ResponsesRecord, RunRecord, StageRecord,
+};
+use crate::stats::bootstrap::Resamples;
+use crate::store::RunDir;
+use crate::study::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, Overrides, Plan, demo};
+use crate::watch::Watch;
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Finished {
+    /// Where it was written.
+    pub folder: PathBuf,
+    /// What was found.
+    pub record: RunRecord,
+}
+
+/// Compares the plan's checkpoints and writes a run directory to `out`, by one rename at the end.
+///
+/// # Errors
+/// All problems of the preflight at once, before anything is computed; later, whatever made the run impossible. A run
+/// that fails leaves nothing behind.
+pub fn compare(plan: Plan, out: &Path, overwrite: bool, watch: &dyn Watch) -> std::result::Result<Finished, Problems> {
+    apart(&plan, out)?;
+    RunDir::check(out, overwrite)?;
+    let mut clock = Clock::start();
+    let prepared = prepare(plan)?;
+    clock.lap("preflight");
+    let run = RunDir::stage(out, overwrite)?;
+    let record = run_into(prepared, run.path(), None, clock, watch)?;
+    run.commit()?;
+    Ok(Finished { folder: out.to_owned(), record })
+}
+
+/// Writes the built-in demo study under `out`/demo and compares its checkpoints.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_demo(
+    out: &Path,
+    overrides: &Overrides,
+    overwrite: bool,
+    watch: &dyn Watch,
+) -> std::result::Result<Finished, Problems> {
+    let mut clock = Clock::start();
+    let run = RunDir::stage(out, overwrite)?;
+    let folder = run.path().join("demo");
+    std::fs::create_dir(&folder).map_err(|e| Error::io(folder.display(), "creating", e))?;
+    let planted = demo::write(&folder)?;
+    clock.lap("demo study");
+    let plan =
+        Plan::new(&folder.join("study.toml"), demo::checkpoints(&folder), overrides).map_err(Problems::from_list)?;
+    let prepared = prepare(plan)?;
+    clock.lap("preflight");
+    let record = run_into(prepared, run.path(), Some(planted), clock, watch)?;
+    run.commit()?;
+    Ok(Finished { folder: out.to_owned(), record })
+}
+
+/// The output must not lie inside an input, nor an input inside the output.
+fn apart(plan: &Plan, out: &Path) -> Result<()> {
+    use crate::encoder::Place;
+    let full = |p: &Path| p.canonicalize().ok();
+    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(target) = full(parent).and_then(|p| Some(p.join(out.file_name()?))) else { return Ok(()) };
+    let clash = |input: &Path| {
+        Err(Error::new(Code::Od03, out.display(), format!("overlaps with the input {}", input.display()))
+            .expected("an output directory of its own"))
+    };
+    for checkpoint in &plan.checkpoints {
+        if let Place::Folder(folder) = &checkpoint.source.place
+            && full(folder).is_some_and(|f| target.starts_with(&f) || f.starts_with(&target))
+        {
+            return clash(folder);
+        }
+    }
+    for file in [&plan.study_path, &plan.stimuli_path] {
+        if full(file).is_some_and(|f| f.starts_with(&target)) {
+            return clash(file);
+        }
+    }
+    Ok(())
+}
+
+/// Wall time per stage.
+struct Clock {
+    last: Instant,
+    stages: Vec<StageRecord>,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock { last: Instant::now(), stages: Vec::new() }
+    }
+
+    fn lap(&mut self, stage: &str) {
+        let seconds = self.last.elapsed().as_secs_f64();
+        self.stages.push(StageRecord { stage: stage.to_owned(), seconds });
+        self.last = Instant::now();
+    }
+}
+
+/// Computes everything and writes it into `folder`.
+fn run_into(
+    prepared: Prepared,
+    folder: &Path,
+    planted: Option<Planted>,
+    mut clock: Clock,
+    watch: &dyn Watch,
+) -> Result<RunRecord> {
+    single_threaded_blas();
+    let mut states: Vec<Vec<Pooled>> = Vec::with_capacity(prepared.checkpoints.len());
+    for open in &prepared.checkpoints {
+        states.push(extract(&open.checkpoint, &open.tokens, prepared.plan.pooling, &open.layers, watch)?);
+        clock.lap(&format!("hidden states of {}", open.checkpoint.record().label));
+    }
+    let results = fit_all(&prepared, states, folder, watch)?;
+    clock.lap("encoding models");
+    outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit)?;
+    outputs::write_comparison(folder, &results.comparison)?;
+    outputs::write_layers(folder, &results.comparison)?;
+    clock.lap("tables");
+    let record = record(prepared, results, planted, clock.stages);
+    report::write(&record, folder)?;
+    report::write_record(&record, folder)?;
+    watch.check()?;
+    Ok(record)
+}
+
+struct Results {
+    confounds: SpaceFit,
+    fits: Vec<CheckpointFits>,
+    comparison: Comparison,
+    warnings: Vec<Warning>,
+}
+
+/// Fits every layer of every checkpoint. Layers are independent and run on all threads; results come in order.
+fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, watch: &dyn Watch) -> Result<Results> {
+    let labels: Vec<String> = prepared.checkpoints.iter().map(|c| c.checkpoint.record().label.clone()).collect();
+    let mut layers: Vec<Layer> = states.iter().flatten().map(|p| p.layer).collect();
+    layers.sort_unstable();
+    layers.dedup();
+    let total: usize = states.iter().map(Vec::len).sum();
+    watch.begin("encoding models", "fits", total as u64 + 1);
+    let baseline = fit_space(prepared, &features::confounds(&prepared.stimuli, &prepared.ids), watch)?;
+    watch.advance(1);
+    let resamples = Resamples::new(baseline.fit.n_units(), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
+    let score = prepared.plan.score;
+    let mut comparison = Comparison::new(score, &labels, &baseline.fit, prepared.subjects.len(), &resamples);
+    let mut fits: Vec<CheckpointFits> =
+        labels.iter().map(|label| CheckpointFits { label: label.clone(), layers: Vec::new() }).collect();
+    let mut edges = Edges::default();
+    edges.add(&baseline);
+    let threads = rayon::current_num_threads().max(1);
+    write_parquet_batches(&folder.join("predictions.parquet"), |append| {
+        append(&outputs::prediction_rows(prepared, features::CONFOUNDS, None, &baseline.predictions))?;
+        for chunk in layers.chunks(threads) {
+            // As many layers as threads at a time: predictions of the others do not wait in memory.
+            let jobs: Vec<(Layer, Vec<(usize, Pooled)>)> =
+                chunk.iter().map(|layer| (*layer, take_layer(&mut states, *layer))).collect();
+            let done: Result<Vec<_>> = jobs
+                .into_par_iter()
+                .map(|(layer, spaces)| {
+                    let fitted: Result<Vec<(usize, SpaceFit)>> = spaces
+                        .into_iter()
+                        .map(|(checkpoint, pooled)| {
+                            let width = prepared.checkpoints[checkpoint].checkpoint.width();
+                            let name = format!("layer {layer} of {}", labels[checkpoint]);
+                            let ids = Arc::clone(&prepared.ids);
+                            let space =
+                                FeatureSpace::from_texts(name, ids, &pooled.vectors, width, &prepared.text_of_row);
+                            let fit = fit_space(prepared, &space, watch)?;
+                            watch.advance(1);
+                            Ok((checkpoint, fit))
+                        })
+                        .collect();
+                    let fitted = fitted?;
+                    let named: Vec<_> = fitted.iter().map(|(c, f)| (labels[*c].as_str(), &f.fit)).collect();
+                    let compared =
+                        compare_layer(layer, &named, &labels[0], &baseline.fit, score, &prepared.targets, &resamples);
+                    Ok((layer, fitted, compared))
+                })
+                .collect();
+            for (layer, fitted, compared) in done? {
+                comparison.add_layer(compared);
+                for (checkpoint, space) in fitted {
+                    edges.add(&space);
+                    let label = &labels[checkpoint];
+                    append(&outputs::prediction_rows(prepared, label, Some(layer), &space.predictions))?;
+                    fits[checkpoint].layers.push((layer, space.fit));
+                }
+            }
+        }
+        Ok(())
+    })?;
+    watch.end();
+    Ok(Results { confounds: baseline, fits, comparison, warnings: edges.warnings() })
+}
+
+/// The pooled states of one layer, by checkpoint; they are not needed again.
+fn take_layer(states: &mut [Vec<Pooled>], layer: Layer) -> Vec<(usize, Pooled)> {
+    states
+        .iter_mut()
+        .enumerate()
+        .filter_map(|(checkpoint, all)| {
+            let at = all.iter().position(|p| p.layer == layer)?;
+            Some((checkpoint, all.swap_remove(at)))
+        })
+        .collect()
+}
+
+/// How often the chosen alpha lay at the edge of its grid.
+#[derive(Default)]
+struct Edges {
+    fits: usize,
+    over_limit: usize,
+    widened: usize,
+    largest: f64,
+}
+
+impl Edges {
+    fn add(&mut self, space: &SpaceFit) {
+        let shares: Vec<f64> = space.fit.scores.iter().flatten().map(|t| t.alpha_at_edge).collect();
+        let share = crate::stats::mean(&shares).unwrap_or(0.0);
+        self.fits += 1;
+        self.over_limit += usize::from(share > EDGE_LIMIT);
+        self.largest = self.largest.max(share);
+        let default = crate::encoding::AlphaGrid::default().values.len();
+        self.widened += usize::from(space.grids.iter().any(|g| !g.given && g.values.len() > default));
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if self.widened > 0 {
+            warnings.push(Warning::new(
+                "AL-01",
+                format!(
+                    "the default alpha grid was widened by two decades for {} of {} feature spaces, because more than {:.0} % of their choices lay at its edge",
+                    self.widened, self.fits, 100.0 * EDGE_LIMIT
+                ),
+            ));
+        }
+        if self.over_limit > 0 {
+            warnings.push(Warning::new(
+                "AL-02",
+                format!(
+                    "in {} of {} feature spaces more than {:.0} % of the chosen alphas lie at an edge of the grid (at most {:.0} %): targets that nothing predicts take the largest alpha; otherwise give a wider grid",
+                    self.over_limit, self.fits, 100.0 * EDGE_LIMIT, 100.0 * self.largest
+                ),
+            ));
+        }
+        warnings
+    }
+}
+
+fn record(prepared: Prepared, results: Results, planted: Option<Planted>, timings: Vec<StageRecord>) -> RunRecord {
+    let Prepared { plan, stimuli, subjects, targets, folds, checkpoints, inputs, mut warnings, .. } = prepared;
+    warnings.extend(results.warnings);
+    let n_texts = stimuli.distinct_texts().0.len();
+    let confounds =
+        [WORDS, CHARACTERS].into_iter().map(str::to_owned).chain(plan.columns.confounds.iter().cloned()).collect();
+    RunRecord {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        plan: PlanRecord {
+            study: plan.name,
+            pooling: plan.pooling,
+            layers: checkpoints.iter().map(|c| (c.checkpoint.record().label.clone(), c.layers.clone())).collect(),
+            folds: plan.folds,
+            alphas: plan.alphas,
+            score: plan.score,
+            confounds,
+            precision: "double".to_owned(),
+            bootstrap: BootstrapRecord { draws: BOOTSTRAP_DRAWS, level: crate::compare::LEVEL, seed: BOOTSTRAP_SEED },
+            overrides: plan.overrides,
+        },
+        inputs,
+        checkpoints: checkpoints.iter().map(|c| c.checkpoint.record().clone()).collect(),
+        responses: ResponsesRecord {
+            subjects,
+            targets,
+            n_stimuli: stimuli.len(),
+            n_texts,
+            n_groups: stimuli.n_groups(),
+        },
+        folds: (0..folds.count())
+            .map(|k| FoldRecord { test_rows: folds.test_rows(k).iter().map(|r| stimuli.ids()[*r].clone()).collect() })
+            .collect(),
+        machine: MachineRecord {
+            device: "cpu".to_owned(),
+            threads: rayon::current_num_threads(),
+            platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            blas: blas_description(),
+        },
+        warnings,
+        timings,
+        planted,
+        comparison: results.comparison,
+    }
+}

@@ -1,0 +1,196 @@
+//! The tables of a run.
+
+use std::path::Path;
+
+use super::fit::Predictions;
+use super::preflight::Prepared;
+use crate::compare::{Comparison, Difference, LayerFit, Unit};
+use crate::encoding::{Score, ScoreName, TargetScores};
+use crate::error::Result;
+use crate::ids::{Layer, TargetId};
+use crate::io::table::{Output, OutputTable, write_csv_batches, write_parquet_batches};
+
+/// The fits of one checkpoint, layer by layer.
+pub(super) struct CheckpointFits {
+    pub label: String,
+    pub layers: Vec<(Layer, LayerFit)>,
+}
+
+/// `scores.csv` and `scores.parquet`: one row per checkpoint, layer, subject and target.
+pub(super) fn write_scores(
+    folder: &Path,
+    prepared: &Prepared,
+    fits: &[CheckpointFits],
+    confounds: &LayerFit,
+) -> Result<()> {
+    let produce = |append: &mut dyn FnMut(&OutputTable) -> Result<()>| -> Result<()> {
+        for checkpoint in fits {
+            for (layer, fit) in &checkpoint.layers {
+                append(&score_rows(prepared, &checkpoint.label, *layer, fit, confounds))?;
+            }
+        }
+        Ok(())
+    };
+    write_csv_batches(&folder.join("scores.csv"), produce)?;
+    write_parquet_batches(&folder.join("scores.parquet"), produce)
+}
+
+fn score_rows(prepared: &Prepared, label: &str, layer: Layer, fit: &LayerFit, confounds: &LayerFit) -> OutputTable {
+    let rows: Vec<(usize, usize)> =
+        (0..prepared.subjects.len()).flat_map(|s| (0..prepared.targets.len()).map(move |t| (s, t))).collect();
+    let text = |f: &dyn Fn(usize, usize) -> String| Output::Text(rows.iter().map(|(s, t)| f(*s, *t)).collect());
+    let real = |from: &LayerFit, f: &dyn Fn(&TargetScores) -> Option<f64>| {
+        Output::Real(rows.iter().map(|(s, t)| f(&from.scores[*s][*t])).collect())
+    };
+    let score = |from: &LayerFit, name: ScoreName| real(from, &|t| t.get(name).value());
+    OutputTable::new(vec![
+        ("checkpoint", text(&|_, _| label.to_owned())),
+        ("layer", Output::Integer(vec![layer.0 as i64; rows.len()])),
+        ("subject", text(&|s, _| prepared.subjects[s].to_string())),
+        ("target", text(&|_, t| prepared.targets[t].to_string())),
+        ("n", Output::Integer(rows.iter().map(|(s, t)| fit.scores[*s][*t].n as i64).collect())),
+        ("cod", score(fit, ScoreName::Cod)),
+        ("cod_test_mean", score(fit, ScoreName::CodTestMean)),
+        ("r", score(fit, ScoreName::R)),
+        ("cod_confounds", score(confounds, ScoreName::Cod)),
+        ("r_confounds", score(confounds, ScoreName::R)),
+        // Its values come with the banded engine; an empty column keeps the table's shape until then.
+        ("cod_unique", Output::Real(vec![None; rows.len()])),
+        ("alpha_median", real(fit, &|t| t.alpha_median)),
+        ("alpha_at_edge", real(fit, &|t| Some(t.alpha_at_edge))),
+        ("undefined", text(&|s, t| undefined(&fit.scores[s][t]))),
+    ])
+}
+
+/// Why scores of this target are undefined: `constant target`, or `r: …` when only some are.
+fn undefined(scores: &TargetScores) -> String {
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    for name in ScoreName::ALL {
+        let Some(reason) = scores.get(name).reason() else { continue };
+        match reasons.iter_mut().find(|(r, _)| *r == reason.to_string()) {
+            Some((_, names)) => names.push(name.column()),
+            None => reasons.push((reason.to_string(), vec![name.column()])),
+        }
+    }
+    let parts: Vec<String> = reasons
+        .into_iter()
+        .map(
+            |(reason, names)| {
+                if names.len() == ScoreName::ALL.len() { reason } else { format!("{}: {reason}", names.join(" ")) }
+            },
+        )
+        .collect();
+    parts.join("; ")
+}
+
+/// Column names of the targets in `predictions.parquet`: as they are, unless they would hide a key column.
+fn prediction_column(target: &TargetId) -> String {
+    const KEYS: [&str; 5] = ["checkpoint", "layer", "subject", "stimulus_id", "fold"];
+    if KEYS.contains(&target.as_str()) { format!("target:{target}") } else { target.to_string() }
+}
+
+/// One batch of `predictions.parquet`: the held-out predictions of one feature space, a row per subject and stimulus.
+pub(super) fn prediction_rows(
+    prepared: &Prepared,
+    label: &str,
+    layer: Option<Layer>,
+    all: &[Predictions],
+) -> OutputTable {
+    let n_targets = prepared.targets.len();
+    let (mut subjects, mut ids, mut folds) = (Vec::new(), Vec::new(), Vec::new());
+    let mut columns: Vec<Vec<Option<f64>>> = vec![Vec::new(); n_targets];
+    for predictions in all {
+        let cohort = &prepared.cohorts[predictions.cohort];
+        for (s, subject) in cohort.subjects().iter().enumerate() {
+            for (row, fold) in predictions.folds.iter().enumerate() {
+                subjects.push(subject.to_string());
+                ids.push(cohort.stimulus(row).to_string());
+                folds.push(*fold as i64);
+                for (t, column) in columns.iter_mut().enumerate() {
+                    column.push(Some(predictions.values[[row, s * n_targets + t]]));
+                }
+            }
+        }
+    }
+    let n = ids.len();
+    let mut table = OutputTable::new(vec![
+        ("checkpoint", Output::Text(vec![label.to_owned(); n])),
+        // The confounds-only model has no layers; −1 keeps the column whole numbers.
+        ("layer", Output::Integer(vec![layer.map_or(-1, |l| l.0 as i64); n])),
+        ("subject", Output::Text(subjects)),
+        ("stimulus_id", Output::Text(ids)),
+        ("fold", Output::Integer(folds)),
+    ]);
+    for (target, values) in prepared.targets.iter().zip(columns) {
+        table.push(prediction_column(target), Output::Real(values));
+    }
+    table
+}
+
+/// `comparison.csv`: paired differences to the reference, one row per checkpoint, layer, score and target.
+pub(super) fn write_comparison(folder: &Path, comparison: &Comparison) -> Result<()> {
+    let all = &comparison.target_differences;
+    let text = |f: &dyn Fn(&Difference) -> String| Output::Text(all.iter().map(f).collect());
+    let real = |f: &dyn Fn(&Difference) -> Option<f64>| Output::Real(all.iter().map(f).collect());
+    OutputTable::new(vec![
+        ("reference", text(&|_| comparison.reference.clone())),
+        ("checkpoint", text(&|d| d.checkpoint.clone())),
+        ("layer", Output::Integer(all.iter().map(|d| d.layer.0 as i64).collect())),
+        ("target", text(&|d| d.target.as_ref().map_or(String::new(), ToString::to_string))),
+        ("score", text(&|d| d.score.column().to_owned())),
+        ("difference", real(&|d| d.difference.value())),
+        ("ci_low", real(&|d| d.interval.map(|i| i.0))),
+        ("ci_high", real(&|d| d.interval.map(|i| i.1))),
+        ("n_subjects", Output::Integer(all.iter().map(|d| d.n_subjects as i64).collect())),
+        ("ci_over", text(&|_| unit_name(comparison.unit).to_owned())),
+        ("undefined", text(&|d| reason(d.difference))),
+    ])
+    .write_csv(&folder.join("comparison.csv"))
+}
+
+/// `layers.csv`: what the figures show, averaged over subjects and targets.
+pub(super) fn write_layers(folder: &Path, comparison: &Comparison) -> Result<()> {
+    let mut rows = Vec::new();
+    for curve in &comparison.curves {
+        for point in &curve.points {
+            let same =
+                |d: &&Difference| d.checkpoint == curve.checkpoint && d.score == curve.score && d.layer == point.layer;
+            let gain = comparison.confound_gains.iter().find(same);
+            let difference = comparison.layer_differences.iter().find(same);
+            rows.push((curve, point, gain, difference));
+        }
+    }
+    let value = |d: &Option<&Difference>| d.and_then(|d| d.difference.value());
+    let low = |d: &Option<&Difference>| d.and_then(|d| d.interval).map(|i| i.0);
+    let high = |d: &Option<&Difference>| d.and_then(|d| d.interval).map(|i| i.1);
+    OutputTable::new(vec![
+        ("checkpoint", Output::Text(rows.iter().map(|r| r.0.checkpoint.clone()).collect())),
+        ("layer", Output::Integer(rows.iter().map(|r| r.1.layer.0 as i64).collect())),
+        ("score", Output::Text(rows.iter().map(|r| r.0.score.column().to_owned()).collect())),
+        ("mean", Output::Real(rows.iter().map(|r| r.1.mean.value()).collect())),
+        ("ci_low", Output::Real(rows.iter().map(|r| r.1.interval.map(|i| i.0)).collect())),
+        ("ci_high", Output::Real(rows.iter().map(|r| r.1.interval.map(|i| i.1)).collect())),
+        ("gain_over_confounds", Output::Real(rows.iter().map(|r| value(&r.2)).collect())),
+        ("gain_ci_low", Output::Real(rows.iter().map(|r| low(&r.2)).collect())),
+        ("gain_ci_high", Output::Real(rows.iter().map(|r| high(&r.2)).collect())),
+        ("difference_to_reference", Output::Real(rows.iter().map(|r| value(&r.3)).collect())),
+        ("difference_ci_low", Output::Real(rows.iter().map(|r| low(&r.3)).collect())),
+        ("difference_ci_high", Output::Real(rows.iter().map(|r| high(&r.3)).collect())),
+        ("n_defined", Output::Integer(rows.iter().map(|r| r.1.n_defined as i64).collect())),
+        ("n_undefined", Output::Integer(rows.iter().map(|r| r.1.n_undefined as i64).collect())),
+        ("share_at_edge", Output::Real(rows.iter().map(|r| Some(r.1.share_at_edge)).collect())),
+        ("undefined", Output::Text(rows.iter().map(|r| reason(r.1.mean)).collect())),
+    ])
+    .write_csv(&folder.join("layers.csv"))
+}
+
+fn reason(score: Score) -> String {
+    score.reason().map_or(String::new(), |r| r.to_string())
+}
+
+fn unit_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Subjects => "subjects",
+        Unit::StimulusGroups => "stimulus groups",
+    }
+}

@@ -1,0 +1,375 @@
+//! Everything that can be checked before anything is computed; all problems come back at once.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::encoder::{Checkpoint, Tokens};
+use crate::encoding::{Folds, is_constant};
+use crate::error::{Code, Error, Problems, Warning, first_five};
+use crate::ids::{Layer, StimulusId, SubjectId, TargetId};
+use crate::io::table::Table;
+use crate::io::{file_name, npy};
+use crate::record::InputRecord;
+use crate::responses::{Cohort, MEAN_SUBJECT, Responses, SubjectColumn};
+use crate::stimuli::Stimuli;
+use crate::study::{Plan, ResponseTables};
+
+/// A plan whose inputs have been read and found to belong together.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
+    /// The stimuli.
+    pub stimuli: Stimuli,
+    /// Their ids, shared by all feature spaces.
+    pub ids: Arc<[StimulusId]>,
+    /// The responses, subjects with the same stimuli together.
+    pub cohorts: Vec<Cohort>,
+    /// Subjects in the order of the study.
+    pub subjects: Vec<SubjectId>,
+    /// Targets in order.
+    pub targets: Vec<TargetId>,
+    /// The outer folds.
+    pub folds: Folds,
+    /// The checkpoints, opened and checked.
+    pub checkpoints: Vec<OpenCheckpoint>,
+    /// For each stimulus the index of its distinct text.
+    pub text_of_row: Vec<usize>,
+    /// Every file that was read.
+    pub inputs: Vec<InputRecord>,
+    /// What the user must know.
+    pub warnings: Vec<Warning>,
+}
+
+/// A checkpoint with the stimuli in its tokens.
+#[derive(Debug)]
+pub struct OpenCheckpoint {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The distinct texts.
+    pub tokens: Vec<Tokens>,
+    /// The layers that are scored.
+    pub layers: Vec<Layer>,
+}
+
+/// Collects problems and warnings while inputs are read.
+#[derive(Default)]
+struct Findings {
+    problems: Vec<Error>,
+    warnings: Vec<Warning>,
+    inputs: Vec<InputRecord>,
+}
+
+impl Findings {
+    fn keep<T>(&mut self, result: std::result::Result<T, impl IntoProblems>) -> Option<T> {
+        result.map_err(|e| self.problems.extend(e.into_problems())).ok()
+    }
+
+    fn input(&mut self, role: &str, path: &Path, sha256: crate::ids::Digest) {
+        self.inputs.push(InputRecord { role: role.to_owned(), name: file_name(path), sha256 });
+    }
+}
+
+/// One error or many.
+trait IntoProblems {
+    fn into_problems(self) -> Vec<Error>;
+}
+
+impl IntoProblems for Error {
+    fn into_problems(self) -> Vec<Error> {
+        vec![self]
+    }
+}
+
+impl IntoProblems for Vec<Error> {
+    fn into_problems(self) -> Vec<Error> {
+        self
+    }
+}
+
+/// Reads and checks all inputs of a plan.
+///
+/// # Errors
+/// Every problem of every input, not just the first.
+pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
+    let mut found = Findings::default();
+    found.input("study", &plan.study_path, plan.study_digest);
+    let stimuli = read_stimuli(&plan, &mut found);
+    let responses = read_responses(&plan, stimuli.as_ref(), &mut found);
+    let folds = stimuli.as_ref().and_then(|stimuli| {
+        let made = found.keep(Folds::new(plan.folds, stimuli))?;
+        found.warnings.extend(made.1);
+        Some(made.0)
+    });
+    let texts = stimuli.as_ref().map(|s| (s.distinct_texts(), first_names(s)));
+    let mut checkpoints = Vec::new();
+    for spec in &plan.checkpoints {
+        let Some(checkpoint) = found.keep(Checkpoint::open(spec)) else { continue };
+        let layers = found.keep(plan.layers.resolve(checkpoint.n_layers(), &spec.label));
+        let tokens = texts.as_ref().and_then(|((distinct, _), names)| found.keep(checkpoint.tokenize(distinct, names)));
+        if let (Some(tokens), Some(layers)) = (tokens, layers) {
+            checkpoints.push(OpenCheckpoint { checkpoint, tokens, layers });
+        }
+    }
+    let joined = match (&stimuli, responses) {
+        (Some(stimuli), Some((targets, responses))) => {
+            let subjects: Vec<SubjectId> = responses.iter().map(|r| r.subject().clone()).collect();
+            let ids: Arc<[StimulusId]> = stimuli.ids().into();
+            found.keep(Cohort::join(&ids, responses)).map(|(cohorts, warnings)| {
+                found.warnings.extend(warnings);
+                (ids, cohorts, subjects, targets)
+            })
+        }
+        _ => None,
+    };
+    if let (Some((_, cohorts, _, targets)), Some(folds)) = (&joined, &folds) {
+        check_folds(cohorts, folds, &mut found);
+        check_targets(cohorts, targets, &mut found);
+    }
+    equal_checkpoints(&checkpoints, &mut found);
+    Problems::check(found.problems)?;
+    let text_of_row = texts.map(|((_, of_row), _)| of_row).unwrap_or_default();
+    match (stimuli, joined, folds) {
+        (Some(stimuli), Some((ids, cohorts, subjects, targets)), Some(folds)) => Ok(Prepared {
+            plan,
+            stimuli,
+            ids,
+            cohorts,
+            subjects,
+            targets,
+            folds,
+            checkpoints,
+            text_of_row,
+            inputs: found.inputs,
+            warnings: found.warnings,
+        }),
+        // Whatever is absent left a problem behind; this arm only satisfies the types.
+        _ => Err(Error::new(Code::Rc01, "preflight", "an input is absent").into()),
+    }
+}
+
+fn read_stimuli(plan: &Plan, found: &mut Findings) -> Option<Stimuli> {
+    let table = found.keep(Table::read(&plan.stimuli_path))?;
+    found.input("stimuli", &plan.stimuli_path, table.digest());
+    let (stimuli, warnings) = found.keep(Stimuli::from_table(&table, &plan.columns))?;
+    found.warnings.extend(warnings);
+    Some(stimuli)
+}
+
+/// The id of the first stimulus with each distinct text.
+fn first_names(stimuli: &Stimuli) -> Vec<&str> {
+    let (distinct, of_row) = stimuli.distinct_texts();
+    let mut names = vec![""; distinct.len()];
+    for (row, text) in of_row.iter().enumerate().rev() {
+        names[*text] = stimuli.ids()[row].as_str();
+    }
+    names
+}
+
+fn read_responses(
+    plan: &Plan,
+    stimuli: Option<&Stimuli>,
+    found: &mut Findings,
+) -> Option<(Vec<TargetId>, Vec<Responses>)> {
+    match &plan.responses.tables {
+        ResponseTables::One { path, subject } if is_array(path) => {
+            let named = SubjectId::from(MEAN_SUBJECT);
+            if subject.is_some() {
+                found.problems.push(
+                    Error::new(Code::Rc01, path.display(), "is an array, which has no subject column")
+                        .hint("Write one file per subject: table = \"sub-{subject}.npy\""),
+                );
+                return None;
+            }
+            let (targets, one) = read_array(plan, path, named, stimuli, None, found)?;
+            Some((targets, vec![one]))
+        }
+        ResponseTables::One { path, subject } => {
+            let table = found.keep(Table::read(path))?;
+            found.input("responses", path, table.digest());
+            let targets = targets(plan, &table, subject.as_deref(), found)?;
+            let mean = SubjectId::from(MEAN_SUBJECT);
+            let column = subject.as_deref().map_or(SubjectColumn::One(&mean), SubjectColumn::Column);
+            let all = found.keep(Responses::from_table(&table, &plan.responses.id, column, &targets))?;
+            Some((targets, all))
+        }
+        ResponseTables::PerSubject(files) => {
+            let mut targets: Option<Vec<TargetId>> = None;
+            let mut all = Vec::new();
+            for (name, path) in files {
+                let subject = SubjectId::from(name.as_str());
+                let read = if is_array(path) {
+                    read_array(plan, path, subject, stimuli, targets.as_deref(), found)
+                } else {
+                    read_subject(plan, path, &subject, targets.as_deref(), found)
+                };
+                if let Some((own, responses)) = read {
+                    targets.get_or_insert(own);
+                    all.push(responses);
+                }
+            }
+            targets.filter(|_| all.len() == files.len()).map(|t| (t, all))
+        }
+    }
+}
+
+fn is_array(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"))
+}
+
+fn read_subject(
+    plan: &Plan,
+    path: &Path,
+    subject: &SubjectId,
+    known: Option<&[TargetId]>,
+    found: &mut Findings,
+) -> Option<(Vec<TargetId>, Responses)> {
+    let table = found.keep(Table::read(path))?;
+    found.input("responses", path, table.digest());
+    let targets = match known {
+        Some(targets) => targets.to_vec(),
+        None => targets(plan, &table, None, found)?,
+    };
+    let column = SubjectColumn::One(subject);
+    let mut all = found.keep(Responses::from_table(&table, &plan.responses.id, column, &targets))?;
+    all.pop().map(|one| (targets, one))
+}
+
+/// An array has no ids: its rows follow the stimuli table, and only because the study says so.
+fn read_array(
+    plan: &Plan,
+    path: &Path,
+    subject: SubjectId,
+    stimuli: Option<&Stimuli>,
+    known: Option<&[TargetId]>,
+    found: &mut Findings,
+) -> Option<(Vec<TargetId>, Responses)> {
+    let (y, digest) = found.keep(npy::read(path))?;
+    found.input("responses", path, digest);
+    if !plan.responses.rows_in_order {
+        found.problems.push(
+            Error::new(Code::Rs07, path.display(), "is an array without row ids")
+                .expected("a table with ids")
+                .hint("If its rows follow the stimuli table, say so: [responses] rows_in_order = true"),
+        );
+        return None;
+    }
+    let stimuli = stimuli?;
+    let targets: Vec<TargetId> = match (&plan.responses.targets, known) {
+        (Some(names), _) => names.iter().map(|n| TargetId::from(n.as_str())).collect(),
+        (None, Some(known)) => known.to_vec(),
+        (None, None) => (1..=y.ncols()).map(|t| TargetId::from(format!("target_{t:04}"))).collect(),
+    };
+    if targets.len() != y.ncols() {
+        found.problems.push(
+            Error::new(Code::Rs02, path.display(), format!("has {} columns", y.ncols()))
+                .expected(format!("{}, one per target", targets.len())),
+        );
+        return None;
+    }
+    let ids = stimuli.ids().to_vec();
+    let one = found.keep(Responses::new(subject, ids, y, &targets, path.display().to_string()))?;
+    Some((targets, one))
+}
+
+/// The targets that the study names, or every numeric column not otherwise named.
+fn targets(plan: &Plan, table: &Table, subject: Option<&str>, found: &mut Findings) -> Option<Vec<TargetId>> {
+    if let Some(named) = &plan.responses.targets {
+        return Some(named.iter().map(|n| TargetId::from(n.as_str())).collect());
+    }
+    let columns = &plan.columns;
+    let mut taken: Vec<&str> = vec![&plan.responses.id];
+    taken.extend(subject);
+    taken.extend([columns.id.as_str(), columns.text.as_str()]);
+    taken.extend(columns.group.as_deref());
+    taken.extend(columns.fold.as_deref());
+    taken.extend(columns.confounds.iter().map(String::as_str));
+    let names: Vec<TargetId> =
+        table.numeric_names().into_iter().filter(|n| !taken.contains(&n.as_str())).map(TargetId::from).collect();
+    if names.is_empty() {
+        found.problems.push(
+            Error::new(Code::Sc01, table.path().display(), "has no numeric column that could be a target")
+                .expected("at least one column of responses")
+                .hint("Name them: [responses] targets = [\"…\"]"),
+        );
+        return None;
+    }
+    Some(names)
+}
+
+fn check_folds(cohorts: &[Cohort], folds: &Folds, found: &mut Findings) {
+    for cohort in cohorts {
+        let own = folds.subset(cohort.rows());
+        if own.count() < 3 {
+            let who = first_five(cohort.subjects());
+            found.problems.push(
+                Error::new(
+                    Code::Rs12,
+                    format!("responses of {who}"),
+                    format!("{} rows lie in {} folds", cohort.rows().len(), own.count()),
+                )
+                .expected("at least 3 folds: alpha is chosen on the folds that remain when one is held out"),
+            );
+        }
+        let small = (0..own.count()).filter(|k| own.test_rows(*k).len() < 3).count();
+        if small > 0 {
+            found.warnings.push(Warning::new(
+                "RS-12",
+                format!(
+                    "{small} folds have fewer than 3 rows (subjects {}): their scores are undefined",
+                    first_five(cohort.subjects())
+                ),
+            ));
+        }
+    }
+}
+
+fn check_targets(cohorts: &[Cohort], targets: &[TargetId], found: &mut Findings) {
+    let mut constant = Vec::new();
+    let mut total = 0;
+    for cohort in cohorts {
+        for (column, values) in cohort.y().columns().into_iter().enumerate() {
+            total += 1;
+            if is_constant(values) {
+                let subject = &cohort.subjects()[column / targets.len()];
+                constant.push(format!("{} ({subject})", targets[column % targets.len()]));
+            }
+        }
+    }
+    if constant.is_empty() {
+        return;
+    }
+    if constant.len() == total {
+        found.problems.push(
+            Error::new(Code::Rs09, "responses", format!("all {total} targets are constant"))
+                .expected("responses that vary"),
+        );
+    } else {
+        found.warnings.push(Warning::new(
+            "RS-09",
+            format!(
+                "{} of {total} targets are constant; their scores are undefined: {}",
+                constant.len(),
+                first_five(&constant)
+            ),
+        ));
+    }
+}
+
+/// Comparing a checkpoint with itself says nothing; the predecessors of this program did it without noticing.
+fn equal_checkpoints(checkpoints: &[OpenCheckpoint], found: &mut Findings) {
+    for (i, one) in checkpoints.iter().enumerate() {
+        for other in &checkpoints[..i] {
+            let (a, b) = (one.checkpoint.record(), other.checkpoint.record());
+            let same = a.weights_sha256 == b.weights_sha256
+                && a.untrained_seed == b.untrained_seed
+                && a.config_sha256 == b.config_sha256;
+            if same {
+                found.warnings.push(Warning::new(
+                    "CK-03",
+                    format!("checkpoints {:?} and {:?} have the same weights: their difference is 0", b.label, a.label),
+                ));
+            }
+        }
+    }
+}

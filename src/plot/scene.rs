@@ -1,0 +1,217 @@
+//! What a figure shows, taken from the record: labels made visible, numbers as they are.
+
+use crate::encoding::{Score, ScoreName};
+use crate::plot::look::Look;
+use crate::plot::words::{counted, percent, units};
+use crate::record::RunRecord;
+use crate::stats::bootstrap::Interval;
+use crate::visible::{shortened, visible};
+
+/// Curves over layers, and all that is written around them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scene {
+    pub title: String,
+    pub y_label: String,
+    pub curves: Vec<SceneCurve>,
+    pub baseline: Option<SceneBaseline>,
+    pub caption: Vec<String>,
+    pub alt: String,
+}
+
+/// One curve.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SceneCurve {
+    pub label: String,
+    pub look: Look,
+    pub points: Vec<ScenePoint>,
+}
+
+/// One layer of a curve.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct ScenePoint {
+    pub layer: usize,
+    pub value: Option<f64>,
+    pub interval: Option<Interval>,
+}
+
+/// A level for all layers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SceneBaseline {
+    pub label: String,
+    pub value: f64,
+    pub interval: Option<Interval>,
+}
+
+impl Scene {
+    /// Every number that must lie inside the axes.
+    pub fn values(&self) -> impl Iterator<Item = f64> + '_ {
+        let both = |i: Option<Interval>| i.into_iter().flat_map(|(low, high)| [low, high]);
+        let points = self.curves.iter().flat_map(|c| &c.points);
+        let baseline = self.baseline.iter().flat_map(move |b| both(b.interval).chain([b.value]));
+        points.flat_map(move |p| both(p.interval).chain(p.value)).chain(baseline)
+    }
+
+    /// The first and the last layer of any curve; (0, 0) without any.
+    pub fn layers(&self) -> (usize, usize) {
+        let all = || self.curves.iter().flat_map(|c| &c.points).map(|p| p.layer);
+        (all().min().unwrap_or(0), all().max().unwrap_or(0))
+    }
+
+    /// Whether any point or level has an interval.
+    fn has_intervals(&self) -> bool {
+        self.baseline.as_ref().is_some_and(|b| b.interval.is_some())
+            || self.curves.iter().flat_map(|c| &c.points).any(|p| p.interval.is_some())
+    }
+}
+
+impl SceneCurve {
+    /// Whether any point is undefined.
+    pub fn has_gaps(&self) -> bool {
+        self.points.iter().any(|p| p.value.is_none())
+    }
+}
+
+impl ScenePoint {
+    fn new(layer: usize, score: Score, interval: Option<Interval>) -> ScenePoint {
+        let value = score.value().filter(|v| v.is_finite());
+        // An interval around nothing would look like a score.
+        let interval = interval.filter(|(low, high)| value.is_some() && low.is_finite() && high.is_finite());
+        ScenePoint { layer, value, interval }
+    }
+}
+
+/// The scene of [`super::layerwise`].
+pub(super) fn layerwise(record: &RunRecord) -> Scene {
+    let results = &record.comparison;
+    let curves: Vec<SceneCurve> = looks(record)
+        .into_iter()
+        .filter_map(|(label, look)| {
+            let curve = results.curves.iter().find(|c| c.checkpoint == label && c.score == results.score)?;
+            let points = curve.points.iter().map(|p| ScenePoint::new(p.layer.0, p.mean, p.interval)).collect();
+            Some(SceneCurve { label: visible(label).into_owned(), look, points })
+        })
+        .collect();
+    let baseline = results.confounds.iter().find(|b| b.score == results.score).and_then(|b| {
+        let point = ScenePoint::new(0, b.mean, b.interval);
+        Some(SceneBaseline { label: "confounds only".to_owned(), value: point.value?, interval: point.interval })
+    });
+    let alt = format!(
+        "Line chart: {} over the layers of {}. {}",
+        score_words(results.score),
+        counted(curves.len(), "checkpoint"),
+        curves.iter().map(best_in_words).collect::<Vec<_>>().join(" ")
+    );
+    finish(record, visible(&record.plan.study).into_owned(), score_words(results.score), curves, baseline, alt)
+}
+
+/// The scene of [`super::difference`].
+pub(super) fn difference(record: &RunRecord) -> Option<Scene> {
+    let results = &record.comparison;
+    let curves: Vec<SceneCurve> = looks(record)
+        .into_iter()
+        .filter(|(label, _)| *label != results.reference)
+        .filter_map(|(label, look)| {
+            let points: Vec<ScenePoint> = results
+                .layer_differences
+                .iter()
+                .filter(|d| d.checkpoint == label && d.score == results.score && d.target.is_none())
+                .map(|d| ScenePoint::new(d.layer.0, d.difference, d.interval))
+                .collect();
+            (!points.is_empty()).then(|| SceneCurve { label: visible(label).into_owned(), look, points })
+        })
+        .collect();
+    if curves.is_empty() {
+        return None;
+    }
+    let reference = shortened(&results.reference, 28);
+    let title = format!("{}: difference to {reference}", visible(&record.plan.study));
+    let y_label = format!("difference in {}: checkpoint − {reference}", results.score);
+    let alt = format!(
+        "Line chart: paired difference in {} to {reference} over the layers of {}. {}",
+        results.score,
+        counted(curves.len(), "checkpoint"),
+        curves.iter().map(best_in_words).collect::<Vec<_>>().join(" ")
+    );
+    Some(finish(record, title, y_label, curves, None, alt))
+}
+
+fn finish(
+    record: &RunRecord,
+    title: String,
+    y_label: String,
+    curves: Vec<SceneCurve>,
+    baseline: Option<SceneBaseline>,
+    alt: String,
+) -> Scene {
+    let mut scene = Scene { title, y_label, curves, baseline, caption: Vec::new(), alt };
+    scene.caption = caption(record, &scene);
+    scene
+}
+
+/// The look of each checkpoint, the same in all figures.
+fn looks(record: &RunRecord) -> Vec<(&str, Look)> {
+    let (mut trained, mut untrained) = (0, 0);
+    record
+        .checkpoints
+        .iter()
+        .map(|c| {
+            let (count, look): (&mut usize, fn(usize) -> Look) = if c.untrained_seed.is_some() {
+                (&mut untrained, Look::untrained)
+            } else {
+                (&mut trained, Look::trained)
+            };
+            let i = *count;
+            *count += 1;
+            (c.label.as_str(), look(i))
+        })
+        .collect()
+}
+
+/// Under the figure: what a point and a band are, and the choices behind them.
+fn caption(record: &RunRecord, scene: &Scene) -> Vec<String> {
+    let results = &record.comparison;
+    let band = if scene.has_intervals() {
+        format!(
+            "Band: {} % confidence interval, BCa bootstrap over {} ({} draws).",
+            percent(record.plan.bootstrap.level),
+            units(results),
+            record.plan.bootstrap.draws
+        )
+    } else {
+        format!("No bands: there are no intervals over {}.", units(results))
+    };
+    let point = format!(
+        "Point: mean over {} of the mean over {}.",
+        counted(results.n_subjects, "subject"),
+        counted(record.responses.targets.len(), "target")
+    );
+    let choices = format!("Pooling: {}. Folds: {}.", record.plan.pooling, record.plan.folds);
+    vec![format!("{point} {band}"), choices]
+}
+
+/// The axis of a score.
+fn score_words(score: ScoreName) -> String {
+    match score {
+        ScoreName::Cod => "cod: out-of-sample R² (mean over subjects and targets)",
+        ScoreName::CodTestMean => "cod-test-mean: R² against the test mean",
+        ScoreName::R => "r: correlation (mean over subjects and targets)",
+    }
+    .to_owned()
+}
+
+/// The extremes of a curve for the description.
+fn best_in_words(curve: &SceneCurve) -> String {
+    let defined = || curve.points.iter().filter_map(|p| Some((p.layer, p.value?)));
+    let by_value = |a: &(usize, f64), b: &(usize, f64)| a.1.total_cmp(&b.1);
+    let label = shortened(&curve.label, 60);
+    let number = |v: f64| format!("{v:.3}").replace('-', "−");
+    match (defined().min_by(by_value), defined().max_by(by_value)) {
+        (Some((at_low, low)), Some((at_high, high))) => format!(
+            "{label}: from {} at layer {at_low} to {} at layer {at_high}, {} undefined.",
+            number(low),
+            number(high),
+            curve.points.len() - defined().count()
+        ),
+        _ => format!("{label}: no layer is defined."),
+    }
+}

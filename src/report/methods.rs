@@ -1,0 +1,205 @@
+//! How the numbers were made, written from the plan, and what each of them means.
+
+use crate::encoder::Pooling;
+use crate::encoding::{AlphaGrid, EDGE_LIMIT, FoldSpec};
+use crate::ids::Layer;
+use crate::plot::words::{counted, percent, units};
+use crate::record::RunRecord;
+use crate::report::markup::Html;
+use crate::report::number::share;
+
+/// Methods and glossary.
+pub(super) fn sections(h: &mut Html, record: &RunRecord) {
+    h.element("section", &[("id", "methods")], |h| {
+        h.leaf("h2", &[], "Methods");
+        for paragraph in paragraphs(record) {
+            h.leaf("p", &[], paragraph);
+        }
+        h.leaf(
+            "p",
+            &[("class", "note")],
+            "B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, Chapman & Hall, 1993, chapter 14 (BCa intervals).",
+        );
+    });
+    h.element("section", &[("id", "glossary")], |h| {
+        h.leaf("h2", &[], "What each number means");
+        h.element("dl", &[], |h| {
+            for (term, meaning) in GLOSSARY {
+                h.leaf("dt", &[], term);
+                h.leaf("dd", &[], meaning);
+            }
+        });
+    });
+}
+
+const GLOSSARY: [(&str, &str); 9] = [
+    (
+        "cod",
+        "1 − Σ SSE / Σ (y − ȳ_train)², both sums over all folds: out-of-sample R² against the mean of the training rows. \
+         1 is perfect, 0 is no better than that mean, below 0 is worse. Negative values are shown, never clipped.",
+    ),
+    (
+        "cod-test-mean",
+        "R² against the mean of the test rows, as in scikit-learn, per fold, then the mean over folds. For comparison with papers; \
+         usually lower than cod.",
+    ),
+    ("r", "Pearson correlation within a fold, then the mean over folds. Blind to scale and offset."),
+    (
+        "target",
+        "A column of the responses: a parcel, voxel, electrode or network mean. Scores are per subject and target, then averaged.",
+    ),
+    ("layer", "0 is the embedding output, k the output of block k."),
+    (
+        "undefined",
+        "No score exists: a constant target, no varying feature in a training fold, a constant prediction, a test fold under \
+         3 rows. Counted and left out of means, never replaced by 0.",
+    ),
+    (
+        "confounds only",
+        "The score of the confounds (such as numbers of words and characters) with the same folds, penalties and ridge: what a \
+         text's length and the like explain without any language model.",
+    ),
+    (
+        "interval",
+        "Where the mean would lie if other subjects (or stimulus groups, where stated) had been drawn: a bootstrap interval for one \
+         number, not corrected for how many numbers are looked at.",
+    ),
+    ("undecided", "The interval of a difference includes 0. That is no evidence that there is no difference."),
+];
+
+/// The paragraphs, from the plan.
+fn paragraphs(record: &RunRecord) -> Vec<String> {
+    let plan = &record.plan;
+    let results = &record.comparison;
+    let pooling = match plan.pooling {
+        Pooling::Mean => "the mean over all attended tokens, special tokens included",
+        Pooling::MeanWords => "the mean over all attended tokens but the special ones",
+        Pooling::Cls => "that of the first token",
+        Pooling::Last => "that of the last attended token",
+    };
+    let layers: Vec<String> =
+        plan.layers.iter().map(|(label, layers)| format!("{label}: {}", ranges(layers))).collect();
+    let features = format!(
+        "Features. Each distinct text went through each checkpoint once; a layer's hidden states became one vector per text, \
+         {pooling} (pooling {}). Layers: {}. Features were z-scored with the mean and population standard deviation of the \
+         training rows of a fold; columns constant there were set to 0.",
+        plan.pooling,
+        layers.join("; ")
+    );
+    let folds = match plan.folds {
+        FoldSpec::Contiguous { .. } => "blocks of neighbouring groups in the order of the stimuli",
+        FoldSpec::GroupK { .. } => "groups dealt to the smallest fold, largest first",
+        FoldSpec::Column => "read from the stimuli table",
+    };
+    let folds = format!(
+        "Folds. {} outer folds, {folds}. Rows with the same text, and rows that the study groups, are never on both sides: {} rows \
+         with {} distinct texts make {}. Nothing was fitted on a test row.",
+        record.folds.len(),
+        record.responses.n_stimuli,
+        record.responses.n_texts,
+        counted(record.responses.n_groups, "group")
+    );
+    let ridge = format!(
+        "Ridge. For each subject, target and fold, weights w minimise |y − ȳ_train − Xw|² + alpha |w|². Alpha was chosen for each \
+         target from {}, by the smallest squared error summed over inner folds, which are the other outer folds, one left out at \
+         a time; ties go to the larger alpha. Arithmetic: {}.",
+        grid(&plan.alphas),
+        plan.precision
+    );
+    let scores = format!(
+        "Scores. Layers and checkpoints are ranked by {}; cod, cod-test-mean and r are defined below. A subject's score is the \
+         mean over targets with a defined score; the reported mean is over subjects. Differences are paired: checkpoint less {}, \
+         in the same subject and target, on the same folds and rows.",
+        results.score, results.reference
+    );
+    let confounds = if plan.confounds.is_empty() {
+        "Confounds. The study names none.".to_owned()
+    } else {
+        format!(
+            "Confounds. {}: scored alone, with the same z-scoring, folds, penalties and ridge.",
+            plan.confounds.join(", ")
+        )
+    };
+    let bootstrap = format!(
+        "Intervals. {} % bias-corrected and accelerated (BCa) bootstrap intervals (Efron and Tibshirani, 1993) over {}, {} \
+         resamples, seed {}. There is none where fewer than three units have a value.",
+        percent(plan.bootstrap.level),
+        units(results),
+        plan.bootstrap.draws,
+        plan.bootstrap.seed
+    );
+    vec![features, folds, ridge, scores, confounds, bootstrap]
+}
+
+/// The grid in words: its ends, its size, and what may have happened to it.
+fn grid(alphas: &AlphaGrid) -> String {
+    let (Some(first), Some(last)) = (alphas.values.first(), alphas.values.last()) else {
+        return "an empty grid".to_owned();
+    };
+    let origin = if alphas.given {
+        "given by the user".to_owned()
+    } else {
+        format!(
+            "the default, widened once by two decades on a side where over {} of the choices lie at its edge",
+            share(EDGE_LIMIT)
+        )
+    };
+    format!("{} from {} to {} ({origin})", counted(alphas.values.len(), "value"), power(*first), power(*last))
+}
+
+/// A power of ten as one, anything else as a number.
+fn power(value: f64) -> String {
+    let exponent = value.log10();
+    if (exponent - exponent.round()).abs() > 1e-9 || exponent.abs() > 300.0 {
+        return format!("{value:.4e}");
+    }
+    let digits = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+    let raised = |c: char| match c.to_digit(10) {
+        Some(d) => digits.chars().nth(d as usize).unwrap_or(c),
+        None => '⁻',
+    };
+    format!("10{}", format!("{}", exponent.round() as i64).chars().map(raised).collect::<String>())
+}
+
+/// `0–4, 6`.
+fn ranges(layers: &[Layer]) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for Layer(layer) in layers {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *layer => *last = *layer,
+            _ => runs.push((*layer, *layer)),
+        }
+    }
+    let run =
+        |(first, last): &(usize, usize)| if first == last { first.to_string() } else { format!("{first}–{last}") };
+    runs.iter().map(run).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::sample;
+
+    #[test]
+    fn layers_and_grids_are_short() {
+        assert_eq!(ranges(&[Layer(0), Layer(1), Layer(2), Layer(6)]), "0–2, 6");
+        assert_eq!(ranges(&[]), "");
+        assert!(grid(&AlphaGrid::default()).starts_with("17 values from 10⁻¹ to 10⁷ (the default"));
+        assert_eq!(power(2.5), "2.5000e0");
+    }
+
+    #[test]
+    fn methods_follow_the_plan() {
+        let mut record = sample::record();
+        let text = |r: &RunRecord| paragraphs(r).join(" ");
+        assert!(text(&record).contains("special tokens included") && text(&record).contains("base: 0–4"));
+        assert!(text(&record).contains("words, characters: scored alone"));
+        record.plan.pooling = Pooling::Cls;
+        record.plan.confounds.clear();
+        record.plan.folds = FoldSpec::Column;
+        assert!(text(&record).contains("that of the first token"));
+        assert!(
+            text(&record).contains("The study names none.") && text(&record).contains("read from the stimuli table")
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! A finished run in words: one HTML page without scripts or network, and a few lines for the terminal.
+//!
+//! Everything is read off the [`RunRecord`]; no score is computed here. Labels, ids and file names come from
+//! strangers and are written through one escaping type.
+
+mod findings;
+mod markup;
+mod methods;
+mod number;
+mod page;
+mod provenance;
+mod results;
+mod summary;
+mod table;
+mod terminal;
+
+pub use findings::{BestLayer, Findings, LargestDifference, PlantedOutcome, Verdict};
+
+use crate::plot::Figures;
+use crate::record::RunRecord;
+
+/// The report of a run: one self-contained HTML file with the figures inside.
+pub fn html(record: &RunRecord, figures: &Figures) -> String {
+    page::page(record, figures)
+}
+
+/// The summary of a run for a terminal, without a line end after the last line.
+///
+/// Control characters of labels are shown, never sent.
+pub fn text_summary(record: &RunRecord) -> String {
+    terminal::summary(record)
+}

@@ -1,0 +1,306 @@
+//! The top of the page: what was run, what was found, what was planted, what to beware of.
+
+use crate::plot::words::{counted, percent, units};
+use crate::record::{Planted, RunRecord};
+use crate::report::findings::{BestLayer, Findings, LargestDifference, PlantedOutcome, Verdict};
+use crate::report::markup::Html;
+use crate::report::number::{self, number, signed};
+use crate::stats::bootstrap::Interval;
+
+/// What was run, in one sentence.
+pub(super) fn scope(record: &RunRecord) -> String {
+    format!(
+        "{}, {} at {}, {} ({}, {}), {}.",
+        counted(record.checkpoints.len(), "checkpoint"),
+        counted(record.responses.subjects.len(), "subject"),
+        counted(record.responses.targets.len(), "target"),
+        if record.responses.n_stimuli == 1 {
+            "1 stimulus".to_owned()
+        } else {
+            format!("{} stimuli", record.responses.n_stimuli)
+        },
+        counted(record.responses.n_texts, "distinct text"),
+        counted(record.responses.n_groups, "group"),
+        record.plan.folds,
+    )
+}
+
+/// Found, planted, warnings.
+pub(super) fn sections(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
+    found(h, record, findings);
+    if let (Some(planted), Some(outcome)) = (&record.planted, &findings.planted) {
+        recovery(h, record, planted, outcome);
+    }
+    warnings(h, record);
+}
+
+fn found(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
+    let results = &record.comparison;
+    h.element("section", &[("id", "found")], |h| {
+        h.leaf("h2", &[], "What was found");
+        h.leaf(
+            "p",
+            &[],
+            format!(
+                "All numbers here are {}, averaged over subjects and targets; brackets are {} % confidence intervals over {}.",
+                results.score,
+                percent(record.plan.bootstrap.level),
+                units(results)
+            ),
+        );
+        h.element("ul", &[("class", "found")], |h| {
+            for best in &findings.best {
+                h.element("li", &[], |h| named(h, best.checkpoint, &best_sentence(best, findings)));
+            }
+            h.leaf("li", &[], confounds_sentence(findings));
+            for difference in &findings.differences {
+                h.element("li", &[], |h| {
+                    let name = format!("{} − {}", difference.checkpoint, results.reference);
+                    named(h, &name, &difference_sentence(difference));
+                });
+            }
+        });
+        h.leaf("p", &[("class", "note")], caveat(findings));
+    });
+}
+
+fn named(h: &mut Html, name: &str, sentence: &str) {
+    h.leaf("strong", &[], name);
+    h.text(": ");
+    h.text(sentence);
+}
+
+/// Value and interval: `0.105 [0.080, 0.135]`.
+fn with_interval(value: &str, interval: Option<Interval>) -> String {
+    match interval {
+        Some(_) => format!("{value} {}", number::interval(interval)),
+        None => format!("{value} (no interval)"),
+    }
+}
+
+fn confounds_sentence(findings: &Findings<'_>) -> String {
+    match findings.confounds {
+        Some((mean, interval)) => match (mean.value(), mean.reason()) {
+            (Some(value), _) => format!("Confounds alone score {}.", with_interval(&number(value), interval)),
+            (None, Some(reason)) => format!("The score of the confounds alone is undefined: {reason}."),
+            (None, None) => "The score of the confounds alone is undefined.".to_owned(),
+        },
+        None => "Confounds were not scored.".to_owned(),
+    }
+}
+
+/// What is said of a checkpoint's best layer.
+fn best_sentence(best: &BestLayer<'_>, findings: &Findings<'_>) -> String {
+    let Some((point, value)) = best.best else { return "no layer has a defined score.".to_owned() };
+    let role = if best.untrained { " This checkpoint is untrained: a baseline." } else { "" };
+    let gain = match best.gain {
+        Some((gain, by)) => format!(
+            "; {} over the confounds alone{}",
+            with_interval(&signed(by), gain.interval),
+            match Verdict::of(gain.interval) {
+                Verdict::Higher => "",
+                Verdict::Lower => ": below them",
+                Verdict::Undecided => ", undecided, because that interval includes 0",
+                Verdict::NoInterval => ", undecided, because there is no interval",
+            }
+        ),
+        None if findings.confounds.is_none() => String::new(),
+        None => "; without a defined difference to the confounds alone".to_owned(),
+    };
+    let layers = if best.n_layers == 1 { "its only layer is" } else { "best at layer" };
+    format!("{layers} {}: {}{gain}.{role}", point.layer, with_interval(&number(value), point.interval))
+}
+
+/// What is said of a difference: its sign only where the interval decides it.
+fn difference_sentence(difference: &LargestDifference<'_>) -> String {
+    let Some((largest, value)) = difference.largest else {
+        return "no layer has a defined difference.".to_owned();
+    };
+    let verdict = match Verdict::of(largest.interval) {
+        Verdict::Higher => "higher than the reference at this layer.",
+        Verdict::Lower => "lower than the reference at this layer.",
+        Verdict::Undecided => "undecided, because the interval includes 0.",
+        Verdict::NoInterval => "undecided, because there is no interval.",
+    };
+    format!(
+        "largest difference at layer {} (of {}): {}, {verdict}",
+        largest.layer,
+        counted(difference.n_layers, "layer"),
+        with_interval(&signed(value), largest.interval)
+    )
+}
+
+/// Why the numbers above are not tests.
+fn caveat(findings: &Findings<'_>) -> String {
+    let most = findings.best.iter().map(|b| b.n_layers).max().unwrap_or(0);
+    let mut text = String::new();
+    if most > 1 {
+        text.push_str(&format!(
+            "A best layer was chosen as the highest of up to {most} on the same data that scored it, so its score and its gain are optimistic: \
+             they describe this run and are no estimates for new data. "
+        ));
+    }
+    if !findings.differences.is_empty() {
+        text.push_str(
+            "Intervals of differences are for one layer each; they are not corrected for the choice of the layer that differs most.",
+        );
+    }
+    text.trim_end().to_owned()
+}
+
+fn recovery(h: &mut Html, record: &RunRecord, planted: &Planted, outcome: &PlantedOutcome<'_>) {
+    let score = record.comparison.score;
+    let class = if outcome.recovered { "verdict pass" } else { "verdict fail" };
+    h.element("section", &[("id", "planted"), ("class", class)], |h| {
+        h.leaf("h2", &[], "What was planted, and what was recovered");
+        h.element("p", &[], |h| {
+            let (word, rest) = recovery_verdict(outcome);
+            h.leaf("strong", &[], word);
+            h.text(format!(": {rest}"));
+        });
+        h.leaf(
+            "p",
+            &[],
+            format!(
+                "Planted: {} of {} are driven by layer {} of {}. Of their variance, {} is signal: no model can be expected \
+                 to score a cod above {}.",
+                planted.targets.len(),
+                counted(record.responses.targets.len(), "target"),
+                planted.layer,
+                planted.checkpoint,
+                number::share(planted.signal_share),
+                number(planted.signal_share)
+            ),
+        );
+        h.element("ul", &[], |h| {
+            h.leaf("li", &[], match outcome.found {
+                Some((checkpoint, layer, mean)) => format!(
+                    "Highest mean {score} over the planted targets: layer {layer} of {checkpoint}, with {}.",
+                    number(mean)
+                ),
+                None => "No planted target has a defined score.".to_owned(),
+            });
+            h.leaf(
+                "li",
+                &[],
+                format!(
+                    "{} of {} have their own highest {score} at the planted layer{}.",
+                    outcome.n_highest_there,
+                    counted(outcome.n_planted, "planted target"),
+                    match outcome.n_planted {
+                        0 => String::new(),
+                        n => format!(" ({})", number::share(outcome.n_highest_there as f64 / n as f64)),
+                    }
+                ),
+            );
+            let mean = |m: Option<f64>| m.map_or("undefined".to_owned(), number);
+            h.leaf(
+                "li",
+                &[],
+                format!(
+                    "Mean {score} at the planted layer: {} over the planted targets, {} over the others.",
+                    mean(outcome.planted_mean),
+                    mean(outcome.other_mean)
+                ),
+            );
+        });
+    });
+}
+
+/// PASS or FAIL, and of what.
+pub(super) fn recovery_verdict(outcome: &PlantedOutcome<'_>) -> (&'static str, &'static str) {
+    match (outcome.recovered, outcome.found) {
+        (true, _) => ("PASS", "the planted layer was recovered."),
+        (false, None) => ("FAIL", "nothing was recovered, because no planted target has a defined score."),
+        (false, Some(_)) => ("FAIL", "the planted layer was not recovered."),
+    }
+}
+
+fn warnings(h: &mut Html, record: &RunRecord) {
+    h.element(
+        "section",
+        &[("id", "warnings"), ("class", if record.warnings.is_empty() { "" } else { "warnings" })],
+        |h| {
+            h.leaf("h2", &[], "Warnings");
+            if record.warnings.is_empty() {
+                h.leaf("p", &[], "None.");
+            } else {
+                h.element("ul", &[], |h| {
+                    for warning in &record.warnings {
+                        h.element("li", &[], |h| {
+                            h.leaf("code", &[], &warning.code);
+                            h.text(" ");
+                            h.text(&warning.message);
+                        });
+                    }
+                });
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Score;
+    use crate::record::sample;
+
+    fn difference(interval: Option<Interval>) -> String {
+        let mut record = sample::record();
+        for d in &mut record.comparison.layer_differences {
+            d.difference = Score::Value(0.03);
+            d.interval = interval;
+        }
+        difference_sentence(&Findings::of(&record).differences[0])
+    }
+
+    #[test]
+    fn only_an_interval_without_zero_decides() {
+        assert_eq!(
+            difference(Some((0.01, 0.05))),
+            "largest difference at layer 0 (of 5 layers): +0.030 [0.010, 0.050], higher than the reference at this layer."
+        );
+        assert!(difference(Some((-0.01, 0.05))).ends_with("undecided, because the interval includes 0."));
+        assert!(difference(None).ends_with("+0.030 (no interval), undecided, because there is no interval."));
+    }
+
+    #[test]
+    fn a_best_layer_comes_with_its_caveat() {
+        let record = sample::record();
+        let findings = Findings::of(&record);
+        assert_eq!(
+            best_sentence(&findings.best[0], &findings),
+            "best at layer 3: 0.105 [0.080, 0.135]; +0.084 [0.064, 0.104] over the confounds alone."
+        );
+        assert!(best_sentence(&findings.best[2], &findings).ends_with("untrained: a baseline."));
+        let text = caveat(&findings);
+        assert!(text.contains("highest of up to 5") && text.contains("optimistic") && text.contains("not corrected"));
+    }
+
+    #[test]
+    fn a_gain_is_one_only_where_its_interval_says_so() {
+        let mut record = sample::record();
+        let mut sentence = |interval| {
+            for d in &mut record.comparison.confound_gains {
+                d.difference = Score::Value(-0.01);
+                d.interval = interval;
+            }
+            let findings = Findings::of(&record);
+            best_sentence(&findings.best[0], &findings)
+        };
+        assert!(
+            sentence(Some((-0.02, -0.005))).ends_with("−0.010 [−0.020, −0.005] over the confounds alone: below them.")
+        );
+        assert!(sentence(Some((-0.02, 0.01))).ends_with("undecided, because that interval includes 0."));
+        assert!(sentence(None).ends_with("undecided, because there is no interval."));
+    }
+
+    #[test]
+    fn recovery_is_said_in_one_word() {
+        let mut record = sample::record();
+        let verdict = |record: &RunRecord| recovery_verdict(&Findings::of(record).planted.unwrap()).0;
+        assert_eq!(verdict(&record), "PASS");
+        record.planted.as_mut().unwrap().checkpoint = "base".to_owned();
+        assert_eq!(verdict(&record), "FAIL");
+    }
+}

@@ -1,0 +1,315 @@
+//! The plan: what will run. Nothing in it is optional any more, paths are resolved, flags have been applied.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::spec::{AlphasSection, FoldKind, StudySpec};
+use crate::encoder::{CheckpointSpec, Pooling};
+use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
+use crate::error::{Code, Error, Result};
+use crate::ids::{Digest, Layer};
+use crate::stimuli::StimuliColumns;
+
+/// Resamples of a bootstrap.
+pub const BOOTSTRAP_DRAWS: usize = 2000;
+/// Seed of the resamples.
+pub const BOOTSTRAP_SEED: u64 = 0;
+/// Folds, when the study does not say.
+const DEFAULT_FOLDS: usize = 5;
+
+/// What flags may change of a study.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--layers`
+    pub layers: Option<String>,
+    /// `--pooling`
+    pub pooling: Option<Pooling>,
+}
+
+/// Everything that a run needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The study's name.
+    pub name: String,
+    /// The study file.
+    pub study_path: PathBuf,
+    /// Its digest.
+    pub study_digest: Digest,
+    /// The stimuli table.
+    pub stimuli_path: PathBuf,
+    /// What its columns are.
+    pub columns: StimuliColumns,
+    /// The responses.
+    pub responses: ResponsesPlan,
+    /// How tokens become one vector.
+    pub pooling: Pooling,
+    /// Which layers are scored.
+    pub layers: LayerSelection,
+    /// How outer folds are made.
+    pub folds: FoldSpec,
+    /// The alpha grid.
+    pub alphas: AlphaGrid,
+    /// What layers and checkpoints are ranked by.
+    pub score: ScoreName,
+    /// The checkpoints, the reference first.
+    pub checkpoints: Vec<CheckpointSpec>,
+    /// Flags that changed the study: flag → value.
+    pub overrides: BTreeMap<String, String>,
+}
+
+/// Where responses come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponsesPlan {
+    /// One table, or one per subject.
+    pub tables: ResponseTables,
+    /// Column of row ids.
+    pub id: String,
+    /// Columns of responses, when the study names them.
+    pub targets: Option<Vec<String>>,
+    /// Whether rows of arrays without ids follow the stimuli table.
+    pub rows_in_order: bool,
+}
+
+/// The files of the responses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResponseTables {
+    /// One table for all, with a column of subjects or for one averaged subject.
+    One {
+        /// The file.
+        path: PathBuf,
+        /// Column of subjects.
+        subject: Option<String>,
+    },
+    /// One file per subject: name and path.
+    PerSubject(Vec<(String, PathBuf)>),
+}
+
+/// Which layers of a checkpoint are scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerSelection {
+    /// All of them.
+    All,
+    /// These; negative numbers count from the last layer (−1).
+    Listed(Vec<i64>),
+}
+
+impl LayerSelection {
+    /// Understands `all` or `0,3,-1`.
+    pub fn parse(text: &str) -> Result<LayerSelection> {
+        if text.trim() == "all" {
+            return Ok(LayerSelection::All);
+        }
+        let numbers: std::result::Result<Vec<i64>, _> = text.split(',').map(|n| n.trim().parse()).collect();
+        match numbers {
+            Ok(numbers) => Ok(LayerSelection::Listed(numbers)),
+            Err(_) => {
+                Err(Error::new(Code::Fl02, "--layers", format!("is {text:?}"))
+                    .expected("all, or numbers such as 0,3,-1"))
+            }
+        }
+    }
+
+    /// The layers of a checkpoint with `n` layers, ascending and distinct.
+    ///
+    /// # Errors
+    /// `FL-02` for a layer that the checkpoint does not have.
+    pub fn resolve(&self, n: usize, label: &str) -> Result<Vec<Layer>> {
+        let LayerSelection::Listed(numbers) = self else { return Ok((0..n).map(Layer).collect()) };
+        let mut layers = Vec::new();
+        for number in numbers {
+            let resolved = if *number < 0 { number + n as i64 } else { *number };
+            match usize::try_from(resolved).ok().filter(|l| *l < n) {
+                Some(layer) => layers.push(Layer(layer)),
+                None => {
+                    return Err(Error::new(
+                        Code::Fl02,
+                        "--layers",
+                        format!("layer {number} does not exist in {label:?}"),
+                    )
+                    .expected(format!("0 to {} (or -1 to -{n})", n - 1)));
+                }
+            }
+        }
+        layers.sort_unstable();
+        layers.dedup();
+        Ok(layers)
+    }
+}
+
+impl Plan {
+    /// The plan for a study file, checkpoints and flags.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn new(
+        study: &Path,
+        checkpoints: Vec<CheckpointSpec>,
+        overrides: &Overrides,
+    ) -> std::result::Result<Plan, Vec<Error>> {
+        let (spec, study_digest) = StudySpec::read(study)?;
+        let mut problems = Vec::new();
+        let folder = study.parent().unwrap_or(Path::new("")).to_owned();
+        let responses = responses(&spec, &folder, study).map_err(|e| problems.push(e)).ok();
+        let alphas = alphas(&spec).map_err(|e| problems.push(e)).ok();
+        let layers = overrides.layers.as_deref().map_or(Ok(LayerSelection::All), LayerSelection::parse);
+        let layers = layers.map_err(|e| problems.push(e)).ok();
+        problems.extend(repeated_label(&checkpoints));
+        let k = spec.encoding.k.unwrap_or(DEFAULT_FOLDS);
+        let folds = match spec.encoding.folds.unwrap_or(FoldKind::Contiguous) {
+            FoldKind::Contiguous => FoldSpec::Contiguous { k },
+            FoldKind::GroupK => FoldSpec::GroupK { k },
+            FoldKind::Column => FoldSpec::Column,
+        };
+        if folds != FoldSpec::Column && k < 3 {
+            problems.push(too_few_folds(study, k));
+        }
+        if folds == FoldSpec::Column && spec.stimuli.fold.is_none() {
+            problems.push(
+                Error::new(Code::Rc01, study.display(), "[encoding] folds = \"column\" without a fold column")
+                    .hint("Name the column: [stimuli] fold = \"fold\""),
+            );
+        }
+        let (Some(responses), Some(alphas), Some(layers), true) = (responses, alphas, layers, problems.is_empty())
+        else {
+            return Err(problems);
+        };
+        let mut applied = BTreeMap::new();
+        applied.extend(overrides.layers.as_ref().map(|l| ("--layers".to_owned(), l.clone())));
+        applied.extend(overrides.pooling.map(|p| ("--pooling".to_owned(), p.to_string())));
+        Ok(Plan {
+            name: spec.study.name,
+            study_path: study.to_owned(),
+            study_digest,
+            stimuli_path: folder.join(&spec.stimuli.table),
+            columns: StimuliColumns {
+                id: spec.stimuli.id,
+                text: spec.stimuli.text,
+                group: spec.stimuli.group,
+                fold: spec.stimuli.fold,
+                confounds: spec.stimuli.confounds,
+            },
+            responses,
+            pooling: overrides.pooling.or(spec.features.pooling).unwrap_or(Pooling::Mean),
+            layers,
+            folds,
+            alphas,
+            score: spec.encoding.score.unwrap_or(ScoreName::Cod),
+            checkpoints,
+            overrides: applied,
+        })
+    }
+}
+
+/// Nested cross-validation needs folds that remain when two are set aside.
+fn too_few_folds(study: &Path, k: usize) -> Error {
+    Error::new(Code::Rc03, study.display(), format!("[encoding] k is {k}"))
+        .expected("at least 3 folds: alpha is chosen on the folds that remain when one is held out")
+}
+
+fn alphas(spec: &StudySpec) -> Result<AlphaGrid> {
+    match &spec.encoding.alphas {
+        None => Ok(AlphaGrid::default()),
+        Some(AlphasSection::Spaced { from, to, per_decade }) => AlphaGrid::log_spaced(*from, *to, *per_decade),
+        Some(AlphasSection::Listed(values)) => AlphaGrid::given(values.clone()),
+    }
+}
+
+fn responses(spec: &StudySpec, folder: &Path, study: &Path) -> Result<ResponsesPlan> {
+    const PATTERN: &str = "{subject}";
+    let section = &spec.responses;
+    let refuse = |found: &str, hint: &str| Err(Error::new(Code::Rc01, study.display(), found).hint(hint));
+    let pattern = section.table.contains(PATTERN);
+    let tables = match (&section.subjects, pattern) {
+        (None, true) => {
+            return refuse(
+                "[responses] table holds {subject}, but subjects are not listed",
+                "List them: subjects = [\"01\", \"02\"]",
+            );
+        }
+        (Some(_), false) => {
+            return refuse(
+                "[responses] lists subjects, but table does not say where {subject} stands",
+                "Write table = \"sub-{subject}.csv\"",
+            );
+        }
+        (Some(subjects), true) if subjects.is_empty() => {
+            return refuse("[responses] subjects is empty", "List at least one");
+        }
+        (Some(_), true) if section.subject.is_some() => {
+            return refuse(
+                "[responses] names a subject column and one file per subject",
+                "Keep one of subject and subjects",
+            );
+        }
+        (Some(subjects), true) => {
+            let mut sorted = subjects.clone();
+            sorted.sort_unstable();
+            if let Some(twice) = sorted.windows(2).find(|w| w[0] == w[1]) {
+                return refuse(&format!("[responses] lists subject {:?} twice", twice[0]), "List every subject once");
+            }
+            let path = |s: &String| (s.clone(), folder.join(section.table.replace(PATTERN, s)));
+            ResponseTables::PerSubject(subjects.iter().map(path).collect())
+        }
+        (None, false) => ResponseTables::One { path: folder.join(&section.table), subject: section.subject.clone() },
+    };
+    Ok(ResponsesPlan {
+        tables,
+        id: section.id.clone(),
+        targets: section.targets.clone(),
+        rows_in_order: section.rows_in_order,
+    })
+}
+
+fn repeated_label(checkpoints: &[CheckpointSpec]) -> Option<Error> {
+    let twice = checkpoints
+        .iter()
+        .enumerate()
+        .find(|(i, c)| checkpoints[..*i].iter().any(|other| other.label == c.label))
+        .map(|(_, c)| c)?;
+    Some(
+        Error::new(Code::Rc04, format!("checkpoint {:?}", twice.label), "two checkpoints have this label")
+            .expected("a label of its own for each")
+            .hint("Write label=path"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_resolved_per_checkpoint() {
+        let selection = LayerSelection::parse("0, 3,-1,3").unwrap();
+        assert_eq!(selection.resolve(7, "m").unwrap(), [Layer(0), Layer(3), Layer(6)]);
+        assert_eq!(selection.resolve(3, "m").unwrap_err().code(), Code::Fl02);
+        assert_eq!(LayerSelection::parse("all").unwrap().resolve(2, "m").unwrap(), [Layer(0), Layer(1)]);
+        assert_eq!(LayerSelection::parse("1;2").unwrap_err().code(), Code::Fl02);
+    }
+
+    fn plan(responses: &str, encoding: &str) -> std::result::Result<Plan, Vec<Error>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("study.toml");
+        let text = format!(
+            "[study]\nname = \"s\"\n[stimuli]\ntable = \"s.csv\"\n[responses]\n{responses}\n[encoding]\n{encoding}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        Plan::new(&path, vec![], &Overrides::default())
+    }
+
+    #[test]
+    fn subjects_and_pattern_belong_together() {
+        let ok = plan("table = \"sub-{subject}.csv\"\nsubjects = [\"01\", \"02\"]", "").unwrap();
+        let ResponseTables::PerSubject(files) = ok.responses.tables else { panic!("one file per subject") };
+        assert!(files[1].1.ends_with("sub-02.csv"));
+        for bad in ["table = \"sub-{subject}.csv\"", "table = \"r.csv\"\nsubjects = [\"01\"]"] {
+            assert_eq!(plan(bad, "").unwrap_err()[0].code(), Code::Rc01);
+        }
+    }
+
+    #[test]
+    fn impossible_settings_are_all_listed() {
+        let problems = plan("table = \"sub-{subject}.csv\"", "k = 1\nalphas = [-1.0]").unwrap_err();
+        let codes: Vec<Code> = problems.iter().map(Error::code).collect();
+        assert_eq!(codes, [Code::Rc01, Code::Rc02, Code::Rc03]);
+    }
+}

@@ -1,0 +1,434 @@
+//! Every bad input: its code, its message, its exit status, and an output place that stays empty.
+//!
+//! Each case is named like a fixture, `<kind>/<CODE>-<slug>`, and is made from a good study by one change. A code
+//! without a case fails `every_code_has_a_case`.
+
+use std::process::Output;
+
+use brainscore::error::{Code, Status};
+use serde_json::json;
+
+use crate::support::brainscore;
+use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
+
+struct Case {
+    name: &'static str,
+    /// What the message must say, beside the code.
+    says: &'static [&'static str],
+    change: fn(&TinyStudy),
+    /// The checkpoint argument, `{}` standing for the study's folder.
+    checkpoint: &'static str,
+    flags: &'static [&'static str],
+}
+
+const MODEL: &str = "m={}/model";
+const UNTRAINED: &str = "m=untrained:0:{}/model";
+
+const fn case(name: &'static str, says: &'static [&'static str], change: fn(&TinyStudy)) -> Case {
+    Case { name, says, change, checkpoint: MODEL, flags: &[] }
+}
+
+const WEIGHTS: &str = "model/model.safetensors";
+
+/// Responses as an array, and the study that reads it.
+fn array(study: &TinyStudy, bytes: &[u8], in_order: bool) {
+    study.write("y.npy", bytes);
+    let order = if in_order { "rows_in_order = true" } else { "" };
+    study.edit(
+        "study.toml",
+        "table = \"responses.csv\"\nsubject = \"subject\"",
+        &format!("table = \"y.npy\"\n{order}"),
+    );
+}
+
+const CASES: &[Case] = &[
+    case("weights/ST-01-empty", &["model.safetensors: is empty"], |s| s.write(WEIGHTS, "")),
+    case("weights/ST-01-short", &["has 5 bytes"], |s| s.write(WEIGHTS, [1, 2, 3, 4, 5])),
+    case("weights/ST-02-header-beyond-file", &["claims a header of 5000 bytes"], |s| {
+        s.write(WEIGHTS, [&5000u64.to_le_bytes()[..], b"{}"].concat());
+    }),
+    case("weights/ST-03-pickle", &["Python pickle", "Nothing was executed"], |s| {
+        s.write(WEIGHTS, b"\x80\x02cposix\nsystem\nq\x00X\x04\x00\x00\x00true\x85R.");
+    }),
+    case("weights/ST-03-zip", &["zip archive"], |s| s.write(WEIGHTS, b"PK\x03\x04 and more bytes")),
+    case("weights/ST-04-lfs-pointer", &["Git-LFS pointer", "git lfs pull"], |s| {
+        s.write(WEIGHTS, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
+    }),
+    case("weights/ST-04-html", &["HTML page"], |s| s.write(WEIGHTS, "<!DOCTYPE html><html>404</html>")),
+    case("weights/ST-05-trailing-bytes", &["is damaged"], |s| {
+        let mut bytes = std::fs::read(s.path(WEIGHTS)).unwrap();
+        bytes.extend_from_slice(&[0; 4]);
+        s.write(WEIGHTS, bytes);
+    }),
+    case("weights/ST-06-duplicate-name", &["holds the tensor \"a\" twice"], |s| {
+        let entry = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        let header = format!("{{\"a\":{entry},\"a\":{entry}}}");
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+        s.write(WEIGHTS, bytes);
+    }),
+    case("weights/ST-07-missing-tensor", &["lacks 1 of", "encoder.layer.0.output.dense.bias"], |s| {
+        let mut all = tensors("");
+        all.remove("encoder.layer.0.output.dense.bias");
+        s.weights(&all);
+    }),
+    case("weights/ST-07-wrong-prefix", &["start with \"encoder_model.\""], |s| s.weights(&tensors("encoder_model."))),
+    case("weights/ST-08-shape", &["has shape [8]", "expected [12]", "intermediate_size"], |s| {
+        let mut all = tensors("");
+        let bias = all.get_mut("encoder.layer.0.intermediate.dense.bias").unwrap();
+        bias.1 = vec![8];
+        bias.2.truncate(32);
+        s.weights(&all);
+    }),
+    case("weights/ST-09-integers", &["holds I32 values", "F32, F16 or BF16"], |s| {
+        let mut all = tensors("");
+        all.get_mut("embeddings.LayerNorm.bias").unwrap().0 = safetensors::Dtype::I32;
+        s.weights(&all);
+    }),
+    case(
+        "weights/ST-10-nan",
+        &["embeddings.LayerNorm.bias", "1 values that are NaN or infinite, the first at index 2"],
+        |s| {
+            let mut all = tensors("");
+            all.get_mut("embeddings.LayerNorm.bias").unwrap().2[8..12].copy_from_slice(&f32::NAN.to_le_bytes());
+            s.weights(&all);
+        },
+    ),
+    case("weights/ST-14-none", &["holds no model.safetensors"], |s| std::fs::remove_file(s.path(WEIGHTS)).unwrap()),
+    case("config/CF-01-missing", &["config.json: does not exist"], |s| {
+        std::fs::remove_file(s.path("model/config.json")).unwrap()
+    }),
+    case("config/CF-01-no-json", &["is no JSON"], |s| s.write("model/config.json", "{\"model_type\": ")),
+    case("config/CF-02-duplicate-key", &["\"hidden_size\" stands twice"], |s| {
+        s.write("model/config.json", "{\"model_type\": \"bert\", \"hidden_size\": 8, \"hidden_size\": 16}");
+    }),
+    case("config/CF-03-unknown-model", &["model_type is \"bart\"", "bert"], |s| {
+        s.configure("model_type", json!("bart"))
+    }),
+    case("config/CF-04-missing-key", &["\"hidden_size\" is missing"], |s| {
+        s.write("model/config.json", "{\"model_type\": \"bert\"}");
+    }),
+    case("config/CF-05-heads", &["hidden_size is 8 with num_attention_heads 3"], |s| {
+        s.configure("num_attention_heads", json!(3))
+    }),
+    case("config/CF-05-huge", &["\"num_hidden_layers\" is 1000000000"], |s| {
+        s.configure("num_hidden_layers", json!(1_000_000_000))
+    }),
+    case("config/CF-06-relative-positions", &["position_embedding_type is \"relative_key\""], |s| {
+        s.configure("position_embedding_type", json!("relative_key"));
+    }),
+    case("config/CF-06-remote-code", &["auto_map"], |s| s.configure("auto_map", json!({"AutoModel": "evil.Model"}))),
+    case("tokenizer/TK-01-missing", &["holds no tokenizer.json"], |s| {
+        std::fs::remove_file(s.path("model/tokenizer.json")).unwrap()
+    }),
+    case("tokenizer/TK-01-damaged", &["cannot be read"], |s| s.write("model/tokenizer.json", "{}")),
+    Case {
+        checkpoint: UNTRAINED,
+        ..case("tokenizer/TK-02-no-embedding", &["has no embedding", "belongs to another model"], |s| {
+            s.configure("vocab_size", json!(9))
+        })
+    },
+    case("tokenizer/TK-03-no-special-tokens", &["adds no special tokens"], |s| {
+        s.write("model/tokenizer.json", tokenizer(false).to_string());
+    }),
+    case("tokenizer/TK-04-no-token", &["stimulus \"s00\"", "yields no token"], |s| {
+        s.write("model/tokenizer.json", tokenizer(false).to_string());
+        let first = stimuli().lines().nth(1).unwrap().to_owned();
+        s.edit("stimuli.csv", &first, "s00,\u{200b}\u{200b},0");
+    }),
+    case("tokenizer/TK-05-too-long", &["stimulus \"s00\"", "at most 16 (max_position_embeddings)"], |s| {
+        let first = stimuli().lines().nth(1).unwrap().to_owned();
+        s.edit("stimuli.csv", &first, &format!("s00,{},0", ["boat"; 40].join(" ")));
+    }),
+    Case { checkpoint: "m={}/no/such/model", ..case("checkpoint/CK-01-missing", &["does not exist"], |_| {}) },
+    Case {
+        checkpoint: "m={}/stimuli.csv",
+        ..case("checkpoint/CK-01-file", &["is a file", "holds config.json"], |_| {})
+    },
+    case("table/SC-01-missing-column", &["has no column \"text\"", "Did you mean \"texts\"?"], |s| {
+        s.edit("stimuli.csv", "text", "texts")
+    }),
+    case("table/SC-01-empty", &["stimuli.csv: is empty"], |s| s.write("stimuli.csv", "")),
+    case("table/SC-01-header-only", &["has no rows"], |s| s.write("stimuli.csv", "stimulus_id,text\n")),
+    case("table/SC-02-duplicate-id", &["line 3", "holds the id \"s00\" again, first at", "line 2"], |s| {
+        s.edit("stimuli.csv", "s01", "s00")
+    }),
+    case("table/SC-02-subject-sees-twice", &["holds the id \"s00\" twice for subject \"p1\""], |s| {
+        s.edit("responses.csv", "s01", "s00")
+    }),
+    case("table/SC-03-blank-text", &["line 2", "1 blank texts"], |s| {
+        let first = stimuli().lines().nth(1).unwrap().to_owned();
+        s.edit("stimuli.csv", &first, "s00,\"  \",0");
+    }),
+    case("table/SC-05-unclosed-quote", &["line 2", "a quote opens here"], |s| s.edit("stimuli.csv", "s00,", "s00,\"")),
+    case("table/SC-06-latin-1", &["line 2 holds byte 0xe9"], |s| {
+        let text = s.read("stimuli.csv").replacen("s00,", "s00,caf\u{e9} ", 1);
+        let latin: Vec<u8> = text.chars().map(|c| c as u8).collect();
+        s.write("stimuli.csv", latin);
+    }),
+    case("table/SC-06-utf-16", &["is UTF-16"], |s| s.write("stimuli.csv", b"\xff\xfes\x00")),
+    case("table/SC-08-huge-field", &["more than 1000000 bytes"], |s| {
+        s.edit("stimuli.csv", "s00,", &format!("s00,{}", "a".repeat(1_100_000)))
+    }),
+    case("table/SC-09-ragged", &["line 2", "has 4 fields", "expected 3"], |s| {
+        s.edit("stimuli.csv", "s00,", "s00,one,")
+    }),
+    case("table/SC-10-duplicate-column", &["\"text\" twice"], |s| s.edit("stimuli.csv", "position", "text")),
+    case("table/SC-11-confound", &["\"first\" in column \"position\""], |s| {
+        s.edit("study.toml", "table = \"stimuli.csv\"", "table = \"stimuli.csv\"\nconfounds = [\"position\"]");
+        s.edit("stimuli.csv", ",0\n", ",first\n");
+    }),
+    case("responses/RS-01-objects", &["holds Python objects"], |s| {
+        array(s, &npy("{'descr': '|O', 'fortran_order': False, 'shape': (30, 2), }", b"\x80\x04K\x01."), true);
+    }),
+    case("responses/RS-02-three-dimensions", &["has shape [30, 1, 1]"], |s| {
+        array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (30, 1, 1), }", &[0; 120]), true);
+    }),
+    case("responses/RS-03-claims-too-much", &["claims shape [500000, 500000]"], |s| {
+        array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (500000, 500000), }", &[0; 24]), true);
+    }),
+    case("responses/RS-04-no-array", &["starts with bytes"], |s| array(s, b"1,2,3", true)),
+    case("responses/RS-06-complex", &["values of type <c8"], |s| {
+        array(s, &npy("{'descr': '<c8', 'fortran_order': False, 'shape': (30,), }", &[0; 240]), true);
+    }),
+    case("responses/RS-07-array-without-order", &["rows_in_order = true"], |s| {
+        array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (30,), }", &[0; 120]), false);
+    }),
+    case("responses/RS-07-rows", &["has 29 rows for 30 stimuli"], |s| {
+        array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (29,), }", &[0; 116]), true);
+    }),
+    case(
+        "responses/RS-07-unmatched",
+        &["30 of 30 rows of subject \"p1\" name no stimulus: x00, x01, x02, x03, x04, …"],
+        |s| {
+            s.write("responses.csv", responses().replace("\ns", "\nx"));
+        },
+    ),
+    case("responses/RS-07-silent-stimulus", &["1 of 31 stimuli have no response: s30"], |s| {
+        s.write("stimuli.csv", stimuli() + "s30,stone waits,2\n");
+    }),
+    case("responses/RS-08-text", &["line 2", "holds \"high\" in target a"], |s| {
+        let first = responses().lines().nth(1).unwrap().to_owned();
+        s.edit("responses.csv", &first, "s00,p1,high,0.5,0.5");
+    }),
+    case("responses/RS-08-nan", &["holds \"NaN\" in target b"], |s| {
+        let first = responses().lines().nth(1).unwrap().to_owned();
+        s.edit("responses.csv", &first, "s00,p1,0.5,NaN,0.5");
+    }),
+    case("responses/RS-08-empty", &["has an empty cell in target c", "1 cells of this target"], |s| {
+        let first = responses().lines().nth(1).unwrap().to_owned();
+        s.edit("responses.csv", &first, "s00,p1,0.5,0.5,");
+    }),
+    case("responses/RS-09-all-constant", &["all 6 targets are constant"], |s| {
+        let rows: Vec<String> = (1..=2).flat_map(|p| (0..30).map(move |i| format!("s{i:02},p{p},1,2,3\n"))).collect();
+        s.write("responses.csv", "stimulus_id,subject,a,b,c\n".to_owned() + &rows.concat());
+    }),
+    case("responses/RS-11-no-parquet", &["is no Parquet file"], |s| {
+        s.write("r.parquet", "PAR0");
+        s.edit("study.toml", "responses.csv", "r.parquet");
+    }),
+    case("responses/RS-12-too-few", &["has 30 rows in 30 groups", "at least 80 rows"], |s| {
+        s.edit("study.toml", "k = 5", "k = 40")
+    }),
+    case(
+        "study/RC-01-unknown-key",
+        &["study.toml:4:1", "unknown key in [stimuli] \"tabel\"", "Did you mean \"table\"?"],
+        |s| {
+            s.edit("study.toml", "table = \"stimuli.csv\"", "tabel = \"stimuli.csv\"");
+        },
+    ),
+    case("study/RC-01-syntax", &["study.toml:1:"], |s| s.edit("study.toml", "[study]", "[study")),
+    case("study/RC-02-alphas", &["holds -1"], |s| s.edit("study.toml", "k = 5", "k = 5\nalphas = [-1.0, 1.0]")),
+    case("study/RC-03-folds", &["k is 2", "at least 3 folds"], |s| s.edit("study.toml", "k = 5", "k = 2")),
+    case("study/RC-03-group-in-two-folds", &["has group \"g\" in folds"], |s| {
+        let text = stimuli().replace(",position", ",position,group,fold");
+        let rows: Vec<String> = text
+            .lines()
+            .enumerate()
+            .map(|(i, l)| if i == 0 { l.to_owned() } else { format!("{l},g,{}", i % 5) })
+            .collect();
+        s.write("stimuli.csv", rows.join("\n"));
+        s.edit("study.toml", "k = 5", "folds = \"column\"");
+        s.edit("study.toml", "table = \"stimuli.csv\"", "table = \"stimuli.csv\"\ngroup = \"group\"\nfold = \"fold\"");
+    }),
+    Case {
+        flags: &["m={}/model"],
+        ..case("study/RC-04-one-label-twice", &["two checkpoints have this label"], |_| {})
+    },
+    case("place/OD-05-no-study", &["does not exist", "There is a study.tml in that folder"], |s| {
+        std::fs::rename(s.path("study.toml"), s.path("study.tml")).unwrap();
+    }),
+    case("place/OD-05-folder", &["is a directory"], |s| {
+        std::fs::remove_file(s.path("stimuli.csv")).unwrap();
+        std::fs::create_dir(s.path("stimuli.csv")).unwrap();
+    }),
+    case("place/OD-02-out-is-a-file", &["is a file"], |s| s.write("out", "")),
+    case("place/OD-01-foreign-files", &["is not empty and holds no run"], |s| {
+        std::fs::create_dir(s.path("out")).unwrap();
+        s.write("out/thesis.tex", "years of work");
+    }),
+    Case { flags: &["--layers", "99"], ..case("flags/FL-02-layer", &["layer 99 does not exist", "0 to 1"], |_| {}) },
+    Case { checkpoint: "untrained:x:{}/model", ..case("flags/FL-02-seed", &["the seed \"x\""], |_| {}) },
+];
+
+/// Codes whose case needs more than a file: where they are tested, or why they cannot be here.
+const ELSEWHERE: &[(Code, &str)] = &[
+    (Code::Ck02, "needs a network that fails; the message is made in one place"),
+    (Code::Od03, "an_output_inside_an_input_is_refused"),
+    (Code::Od06, "store::run_dir::tests::one_process_at_a_time"),
+    (Code::Rr01, "a_damaged_record_is_refused"),
+    (Code::Io01, "io::atomic::tests and a full disk, which a test cannot make everywhere"),
+    (Code::In01, "weights_that_change_after_the_check_are_noticed"),
+    (Code::Nu01, "compute::cpu::eigen::tests::nan_is_refused"),
+    (Code::Ix01, "cli::an_interrupt_leaves_nothing"),
+    (Code::Ix02, "cli::an_interrupt_leaves_nothing"),
+];
+
+fn compare(study: &TinyStudy, checkpoint: &str, flags: &[&str]) -> Output {
+    let here = study.dir.path().to_str().unwrap();
+    let mut command = brainscore();
+    command.arg("compare").arg(checkpoint.replace("{}", here));
+    command.args(flags.iter().map(|f| f.replace("{}", here)));
+    command.arg("--study").arg(study.path("study.toml")).arg("--out").arg(study.path("out"));
+    command.output().unwrap()
+}
+
+fn code_of(case: &Case) -> Code {
+    let slug = case.name.split('/').nth(1).unwrap();
+    *Code::ALL.iter().find(|c| slug.starts_with(c.as_str())).unwrap_or_else(|| panic!("{} names no code", case.name))
+}
+
+#[test]
+fn the_good_study_runs() {
+    let study = TinyStudy::new();
+    let output = compare(&study, MODEL, &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(study.path("out/report.html").exists());
+}
+
+#[test]
+fn every_bad_input_is_refused_by_name_and_nothing_is_written() {
+    let mut wrong = Vec::new();
+    for case in CASES {
+        let study = TinyStudy::new();
+        (case.change)(&study);
+        let before = listing(study.dir.path());
+        let inside = study.path("out").is_dir().then(|| listing(&study.path("out")));
+        let output = compare(&study, case.checkpoint, case.flags);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let code = code_of(case);
+        let mut complain = |what: String| wrong.push(format!("{}: {what}\n    {stderr}", case.name));
+        if output.status.code() != Some(i32::from(code.status().exit_code())) {
+            complain(format!("exit status {:?}", output.status.code()));
+        }
+        if !stderr.contains(&format!("[{code}]")) || !stderr.starts_with("error: ") {
+            complain(format!("no error [{code}]"));
+        }
+        for part in case.says {
+            if !stderr.contains(part) {
+                complain(format!("does not say {part:?}"));
+            }
+        }
+        if listing(study.dir.path()) != before || inside.is_some_and(|i| i != listing(&study.path("out"))) {
+            complain("something was written".to_owned());
+        }
+    }
+    assert!(wrong.is_empty(), "{} complaints:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_code_has_a_case() {
+    let missing: Vec<&str> = Code::ALL
+        .iter()
+        .filter(|code| !CASES.iter().any(|case| code_of(case) == **code) && !ELSEWHERE.iter().any(|(c, _)| c == *code))
+        .map(|code| code.as_str())
+        .collect();
+    assert!(missing.is_empty(), "no case for {missing:?}");
+    for (code, _) in ELSEWHERE {
+        assert!(!CASES.iter().any(|case| code_of(case) == *code), "{code} has a case now");
+    }
+}
+
+#[test]
+fn all_problems_come_at_once() {
+    let study = TinyStudy::new();
+    study.edit("stimuli.csv", "s01", "s00");
+    study.write("model/config.json", "[]");
+    let first = responses().lines().nth(1).unwrap().to_owned();
+    study.edit("responses.csv", &first, "s00,p1,high,0.5,0.5");
+    let output = compare(&study, MODEL, &["--json"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    for code in ["[SC-02]", "[CF-01]", "[RS-08]"] {
+        assert!(stderr.contains(code), "{stderr}");
+    }
+    assert!(stderr.contains("3 problems; nothing was written"), "{stderr}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["errors"].as_array().unwrap().len(), 3);
+    assert_eq!(output.status.code(), Some(i32::from(Status::Input.exit_code())));
+}
+
+#[test]
+fn what_is_odd_but_usable_is_a_warning() {
+    let study = TinyStudy::new();
+    // One constant target, and a text that stands twice (but for case and blanks).
+    let rows: Vec<String> = responses()
+        .lines()
+        .enumerate()
+        .map(|(i, l)| if i == 0 { l.to_owned() } else { format!("{},7.5", l.rsplit_once(',').unwrap().0) })
+        .collect();
+    study.write("responses.csv", rows.join("\n"));
+    let text = stimuli().lines().nth(1).unwrap().split(',').nth(1).unwrap().to_uppercase();
+    study.write("stimuli.csv", format!("{}s30,\"  {text}\",3\n", stimuli()));
+    study.write("responses.csv", study.read("responses.csv") + "\ns30,p1,0.1,0.2,7.5\ns30,p2,0.3,0.4,7.5\n");
+    let output = compare(&study, MODEL, &[]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("1 rows repeat a text of another row") && stderr.contains("s00 = s30"), "{stderr}");
+    assert!(stderr.contains("2 of 6 targets are constant"), "{stderr}");
+    let scores = study.read("out/scores.csv");
+    let constant: Vec<&str> = scores.lines().filter(|l| l.contains(",c,31,")).collect();
+    assert_eq!(constant.len(), 4, "2 layers × 2 subjects");
+    assert!(constant.iter().all(|l| l.ends_with(",constant target") && l.contains(",c,31,,,,,,")), "{constant:?}");
+}
+
+#[test]
+fn an_output_inside_an_input_is_refused() {
+    let study = TinyStudy::new();
+    let here = study.dir.path().to_str().unwrap();
+    let output = brainscore()
+        .args(["compare", &MODEL.replace("{}", here), "--study"])
+        .arg(study.path("study.toml"))
+        .arg("--out")
+        .arg(study.path("model/out"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("[OD-03]"));
+    assert!(!study.path("model/out").exists());
+}
+
+#[test]
+fn a_damaged_record_is_refused() {
+    let study = TinyStudy::new();
+    std::fs::create_dir(study.path("run")).unwrap();
+    for (content, says) in
+        [("{}", "missing field"), ("{\"format\": 999}", "has format 999"), ("nothing", "cannot be understood")]
+    {
+        study.write("run/run.json", content);
+        let output = brainscore().arg("report").arg(study.path("run")).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("[RR-01]") && stderr.contains(says), "{stderr}");
+        assert_eq!((output.status.code(), listing(&study.path("run"))), (Some(3), vec!["run.json".to_owned()]));
+    }
+}
+
+#[test]
+fn weights_that_change_after_the_check_are_noticed() {
+    use brainscore::encoder::{Checkpoint, CheckpointSpec};
+    let study = TinyStudy::new();
+    let spec = CheckpointSpec::parse(study.path("model").to_str().unwrap()).unwrap();
+    let checkpoint = Checkpoint::open(&spec).unwrap();
+    let mut other = tensors("");
+    other.get_mut("embeddings.LayerNorm.bias").unwrap().2[0] ^= 1;
+    study.weights(&other);
+    assert_eq!(checkpoint.load().err().unwrap().code(), Code::In01);
+}

@@ -1,0 +1,346 @@
+//! The program as a user meets it: the demo, its files, its promises.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use brainscore::io::table::{Number, Table};
+use brainscore::record::RunRecord;
+use tempfile::TempDir;
+
+use crate::support::study::{TinyStudy, listing};
+use crate::support::{brainscore, hostile_dir};
+
+/// One run of the demo for all tests that look at it.
+fn demo() -> &'static Path {
+    static DEMO: OnceLock<TempDir> = OnceLock::new();
+    let folder = DEMO.get_or_init(|| {
+        let folder = hostile_dir();
+        let output = brainscore()
+            .args(["compare", "--demo", "--threads", "2", "--out"])
+            .arg(folder.path().join("out"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(told.contains("planted") && told.contains("report:"), "{told}");
+        folder
+    });
+    folder.path()
+}
+
+fn record(folder: &Path) -> RunRecord {
+    serde_json::from_slice(&std::fs::read(folder.join("run.json")).unwrap()).unwrap()
+}
+
+const TABLES: [&str; 5] = ["scores.csv", "scores.parquet", "predictions.parquet", "comparison.csv", "layers.csv"];
+
+#[test]
+fn the_demo_finds_what_was_planted() {
+    let record = record(&demo().join("out"));
+    let planted = record.planted.as_ref().unwrap();
+    let mean = |checkpoint: &str, layer: usize, inside: bool| {
+        let means =
+            record.comparison.target_means.iter().find(|m| m.checkpoint == checkpoint && m.layer.0 == layer).unwrap();
+        let values: Vec<f64> = means
+            .means
+            .iter()
+            .zip(&record.responses.targets)
+            .filter(|(_, t)| planted.targets.contains(t) == inside)
+            .map(|(s, _)| s.value().unwrap())
+            .collect();
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    let best = record
+        .comparison
+        .target_means
+        .iter()
+        .max_by(|a, b| mean(&a.checkpoint, a.layer.0, true).total_cmp(&mean(&b.checkpoint, b.layer.0, true)))
+        .unwrap();
+    assert_eq!((best.checkpoint.as_str(), best.layer), (planted.checkpoint.as_str(), planted.layer));
+    let (inside, outside) =
+        (mean(&planted.checkpoint, planted.layer.0, true), mean(&planted.checkpoint, planted.layer.0, false));
+    assert!(inside > 0.15 && outside.abs() < 0.03, "planted parcels {inside}, the others {outside}");
+    assert!(inside < planted.signal_share, "no model can explain more than the signal");
+}
+
+#[test]
+fn the_tables_have_their_columns_and_rows() {
+    let out = demo().join("out");
+    let record = record(&out);
+    let scores = Table::read(&out.join("scores.csv")).unwrap();
+    let columns = "checkpoint layer subject target n cod cod_test_mean r cod_confounds r_confounds cod_unique alpha_median alpha_at_edge undefined";
+    assert_eq!(scores.names().collect::<Vec<_>>().join(" "), columns);
+    let layers: usize = record.plan.layers.values().map(Vec::len).sum();
+    assert_eq!(scores.rows(), layers * record.responses.subjects.len() * record.responses.targets.len());
+    let parquet = Table::read(&out.join("scores.parquet")).unwrap();
+    assert_eq!(parquet.rows(), scores.rows());
+    assert_eq!(
+        parquet.numbers("cod").unwrap(),
+        scores.numbers("cod").unwrap(),
+        "CSV and Parquet hold the same numbers"
+    );
+    let comparison = Table::read(&out.join("comparison.csv")).unwrap();
+    let head: Vec<&str> = comparison.names().take(9).collect();
+    assert_eq!(head.join(" "), "reference checkpoint layer target score difference ci_low ci_high n_subjects");
+    let predictions = Table::read(&out.join("predictions.parquet")).unwrap();
+    assert_eq!(predictions.rows(), (layers + 1) * record.responses.subjects.len() * record.responses.n_stimuli);
+}
+
+/// A sceptic recomputes a score from the run's own files.
+#[test]
+fn scores_follow_from_the_predictions() {
+    let out = demo().join("out");
+    let record = record(&out);
+    let target = record.responses.targets[0].as_str();
+    let predictions = Table::read(&out.join("predictions.parquet")).unwrap();
+    let text = |table: &Table, name: &str| table.required_texts(name).unwrap();
+    let (labels, subjects, ids) =
+        (text(&predictions, "checkpoint"), text(&predictions, "subject"), text(&predictions, "stimulus_id"));
+    let layers = predictions.finite_numbers("layer").unwrap();
+    let folds = predictions.finite_numbers("fold").unwrap();
+    let values = predictions.finite_numbers(target).unwrap();
+    let (label, layer, subject) = ("tuned", 3.0, record.responses.subjects[0].as_str());
+    let responses = Table::read(&out.join(format!("demo/responses/sub-{subject}.csv"))).unwrap();
+    let y_of: std::collections::HashMap<String, f64> =
+        text(&responses, "stimulus_id").into_iter().zip(responses.finite_numbers(target).unwrap()).collect();
+    let rows: Vec<(f64, f64, f64)> = (0..predictions.rows())
+        .filter(|r| labels[*r] == label && layers[*r] == layer && subjects[*r] == subject)
+        .map(|r| (folds[r], y_of[&ids[r]], values[r]))
+        .collect();
+    assert_eq!(rows.len(), record.responses.n_stimuli);
+    let (mut sse, mut reference) = (0.0, 0.0);
+    for (fold, y, p) in &rows {
+        let train: Vec<f64> = rows.iter().filter(|r| r.0 != *fold).map(|r| r.1).collect();
+        let mean = train.iter().sum::<f64>() / train.len() as f64;
+        sse += (y - p) * (y - p);
+        reference += (y - mean) * (y - mean);
+    }
+    let scores = Table::read(&out.join("scores.csv")).unwrap();
+    let at = (0..scores.rows())
+        .find(|r| {
+            text(&scores, "checkpoint")[*r] == label
+                && scores.finite_numbers("layer").unwrap()[*r] == layer
+                && text(&scores, "subject")[*r] == subject
+                && text(&scores, "target")[*r] == target
+        })
+        .unwrap();
+    let Number::Finite(cod) = scores.numbers("cod").unwrap()[at] else { panic!("a defined score") };
+    assert!((cod - (1.0 - sse / reference)).abs() < 1e-12);
+}
+
+#[test]
+fn a_run_is_complete_and_private() {
+    let out = demo().join("out");
+    let mut expected: Vec<&str> = TABLES.to_vec();
+    expected.extend([
+        "run.json",
+        "report.html",
+        "layerwise.svg",
+        "layerwise.png",
+        "difference.svg",
+        "difference.png",
+        "demo",
+    ]);
+    expected.sort_unstable();
+    assert_eq!(listing(&out), expected);
+    let parent = demo().to_str().unwrap().to_owned();
+    for name in ["run.json", "report.html", "layerwise.svg", "scores.csv"] {
+        let text = std::fs::read_to_string(out.join(name)).unwrap();
+        assert!(!text.contains(&parent) && !text.contains("/tmp/"), "{name} holds a path of this machine");
+    }
+}
+
+#[test]
+fn the_report_is_rebuilt_from_the_record_alone() {
+    let folder = hostile_dir();
+    let run = folder.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    std::fs::copy(demo().join("out/run.json"), run.join("run.json")).unwrap();
+    let output = brainscore().arg("report").arg(&run).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["report.html", "layerwise.svg", "layerwise.png", "difference.svg"] {
+        assert_eq!(
+            std::fs::read(run.join(name)).unwrap(),
+            std::fs::read(demo().join("out").join(name)).unwrap(),
+            "{name}"
+        );
+    }
+}
+
+/// The demo's own files, run as a user would run them, in two thread counts.
+#[test]
+fn the_same_plan_gives_the_same_bytes() {
+    let folder = hostile_dir();
+    let study = demo().join("out/demo");
+    for (name, threads) in [("one", "1"), ("two", "2")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_brainscore"))
+            .current_dir(&study)
+            .args([
+                "compare",
+                "base=checkpoints/base",
+                "tuned=checkpoints/tuned",
+                "untrained=untrained:0:checkpoints/base",
+            ])
+            .args(["--study", "study.toml", "--threads", threads, "--out"])
+            .arg(folder.path().join(name))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    for table in TABLES {
+        let read = |run: &Path| std::fs::read(run.join(table)).unwrap();
+        let two = read(&folder.path().join("two"));
+        assert!(two == read(&demo().join("out")), "{table} differs between two runs");
+        assert!(two == read(&folder.path().join("one")), "{table} differs between thread counts");
+    }
+}
+
+#[test]
+fn a_finished_run_is_replaced_only_on_demand() {
+    let study = TinyStudy::new();
+    let run = |flags: &[&str]| {
+        let mut command = brainscore();
+        command.arg("compare").arg(study.path("model")).arg("--study").arg(study.path("study.toml"));
+        command.arg("--out").arg(study.path("out")).args(flags).output().unwrap()
+    };
+    assert!(run(&[]).status.success());
+    let second = run(&[]);
+    assert_eq!(second.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("[OD-01]"));
+    let third = run(&["--overwrite", "--json", "--pooling", "cls", "--layers=-1"]);
+    assert!(third.status.success());
+    let json: serde_json::Value = serde_json::from_slice(&third.stdout).unwrap();
+    assert_eq!(json["curves"][0]["points"].as_array().unwrap().len(), 1);
+    let record = record(&study.path("out"));
+    assert_eq!((record.plan.pooling.as_str(), record.plan.overrides.len()), ("cls", 2));
+}
+
+#[test]
+fn check_computes_nothing() {
+    let study = TinyStudy::new();
+    let before = listing(study.dir.path());
+    let output = brainscore()
+        .arg("check")
+        .arg(study.path("model"))
+        .arg("--study")
+        .arg(study.path("study.toml"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains("2 subjects × 3 targets") && told.contains("nothing was computed"),
+        "{told}"
+    );
+    assert_eq!(listing(study.dir.path()), before);
+}
+
+/// The constant layer 0 of `cls` pooling is undefined, with its reason, and no cause for a failure.
+#[test]
+fn an_undefined_score_is_an_empty_cell_with_a_reason() {
+    let study = TinyStudy::new();
+    let output = brainscore()
+        .arg("compare")
+        .arg(study.path("model"))
+        .args(["--pooling", "cls", "--study"])
+        .arg(study.path("study.toml"))
+        .arg("--out")
+        .arg(study.path("out"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let scores = study.read("out/scores.csv");
+    let zero: Vec<&str> = scores.lines().filter(|l| l.starts_with("model,0,")).collect();
+    assert_eq!(zero.len(), 6);
+    assert!(zero.iter().all(|l| l.ends_with("no varying feature in the training rows of fold 0")), "{zero:?}");
+    assert!(!scores.contains("NaN") && !scores.contains("inf"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_nothing() {
+    use std::io::Read as _;
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let folder = hostile_dir();
+        let mut child = brainscore()
+            .args(["compare", "--demo", "--threads", "1", "--out"])
+            .arg(folder.path().join("out"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The staging directory says that the signal handlers are in place and the work has begun.
+        while !listing(folder.path()).iter().any(|n| n.starts_with(".out.partial-")) {
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be interrupted");
+            std::thread::yield_now();
+        }
+        let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let code = child.wait().unwrap().code();
+        let mut told = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        assert_eq!(code, Some(status), "{told}");
+        assert!(told.contains("Nothing was written"), "{told}");
+        assert_eq!(listing(folder.path()), [] as [String; 0]);
+    }
+}
+
+/// Killed at any moment, the output is absent or whole, and the next run is not disturbed.
+#[cfg(unix)]
+#[test]
+fn a_killed_run_leaves_no_half_output() {
+    let study = TinyStudy::new();
+    let command = |out: &Path| {
+        let mut command = brainscore();
+        command
+            .arg("compare")
+            .arg(study.path("model"))
+            .arg("--study")
+            .arg(study.path("study.toml"))
+            .arg("--out")
+            .arg(out);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let out = study.path("out");
+    let mut whole = 0;
+    for moment in 0..12 {
+        let mut child = command(&out).spawn().unwrap();
+        // Moments are counted in looks at the folder, not in time: the later ones fall into writing and committing.
+        let mut looks = 0;
+        while child.try_wait().unwrap().is_none() && looks < moment * 200 {
+            listing(study.dir.path());
+            looks += 1;
+        }
+        child.kill().ok();
+        child.wait().unwrap();
+        if out.exists() {
+            whole += 1;
+            assert!(
+                brainscore().arg("report").arg(&out).output().unwrap().status.success(),
+                "a run that is there is whole"
+            );
+            std::fs::remove_dir_all(&out).unwrap();
+        }
+    }
+    assert!(command(&out).status().unwrap().success());
+    let leftovers: Vec<String> = listing(study.dir.path()).into_iter().filter(|n| n.starts_with('.')).collect();
+    assert!(leftovers.is_empty(), "{leftovers:?} after {whole} whole runs");
+}
+
+#[test]
+fn help_and_usage() {
+    let help = brainscore().args(["compare", "--help"]).output().unwrap();
+    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("Examples:"));
+    for wrong in [
+        &["compare"][..],
+        &["compare", "--demo", "x", "--out", "y"],
+        &["compre"],
+        &["compare", "--demo", "--threads", "0", "--out", "o"],
+    ] {
+        assert_eq!(brainscore().args(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
+    }
+    let script = brainscore().args(["completions", "bash"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&script.stdout).contains("complete -F"));
+}
