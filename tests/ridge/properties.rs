@@ -182,8 +182,8 @@ fn columns_that_are_nearly_constant_within_folds() {
     for i in 0..n {
         x[[i, 0]] = (i * k / n) as f64;
         x[[i, 1]] = if i < 15 { 1.0 } else { 0.0 };
-        x[[i, 2]] = 1e6 * (i * k / n) as f64 + x[[i, 2]];
-        x[[i, 3]] = 1e8 + x[[i, 3]];
+        x[[i, 2]] += 1e6 * (i * k / n) as f64;
+        x[[i, 3]] += 1e8;
     }
     let folds = folds(n, k);
     let plain = cv::plain(x.view(), y.view(), &folds, &grid(), None, &Quiet).unwrap();

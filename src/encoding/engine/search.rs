@@ -6,8 +6,8 @@ use std::time::Instant;
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 use rayon::prelude::*;
 
-use super::choice::{crowded_edges, is_close, smallest};
-use super::sweep::{Errors, Plan, Scratch, exact};
+use super::choice::{close_calls, crowded_edges, smallest};
+use super::sweep::{Errors, Plan, Scratch, exact, rounding};
 use super::system::Factor;
 use super::{Engine, Precision, Report};
 use crate::compute::cpu::Real;
@@ -209,11 +209,7 @@ impl<T: Real> Engine<'_, T> {
 impl State {
     /// Per outer fold, the targets whose choice rounding could change.
     fn close_calls(&self) -> Vec<Vec<usize>> {
-        let of_fold = |e: &Errors| {
-            let targets = e.sse.ncols();
-            (0..targets).filter(|t| is_close(e.sse.column(*t), |alpha| e.bound(alpha, *t))).collect()
-        };
-        self.errors.iter().map(of_fold).collect()
+        self.errors.iter().map(|e| close_calls(e.sse.view(), e.noise.view(), rounding)).collect()
     }
 
     /// Clears the errors of targets that are computed again.

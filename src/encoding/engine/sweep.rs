@@ -35,11 +35,11 @@ impl Errors {
     pub(super) fn zeros(alphas: usize, targets: usize) -> Errors {
         Errors { sse: Array2::zeros((alphas, targets)), noise: Array2::zeros((alphas, targets)) }
     }
+}
 
-    /// How far rounding may have moved a squared error: an error δ of the predictions moves it by 2 |δ| |y − ŷ| at most.
-    pub(super) fn bound(&self, alpha: usize, target: usize) -> f64 {
-        2.0 * f32::ROUNDOFF * (self.noise[[alpha, target]] * self.sse[[alpha, target]]).sqrt()
-    }
+/// How far rounding may have moved a squared error: an error δ of the predictions moves it by 2 |δ| |y − ŷ| at most.
+pub(super) fn rounding(noise: f64, sse: f64) -> f64 {
+    2.0 * f32::ROUNDOFF * (noise * sse).sqrt()
 }
 
 /// Memory of the stacks of one thread, used again and again.
@@ -278,7 +278,7 @@ mod tests {
         let narrow = |a: &Array2<f64>| a.mapv(|v| v as f32);
         plan.sweep(narrow(&p).view(), &narrow(&q), &truth, &mut fast, &mut Scratch::default());
         for ((at, a), b) in fast.sse.indexed_iter().zip(&sse) {
-            let bound = &fast.bound(at.0, at.1);
+            let bound = &rounding(fast.noise[at], *a);
             assert!((a - b).abs() <= bound + 1e-14 * b, "{a} {b} {bound}");
             assert!(*bound <= 1e-3 * b);
         }
