@@ -1,12 +1,14 @@
 //! Ridge against numbers of an independent implementation, against a plain one, and against what must hold of any.
 
+mod properties;
+
 use std::path::{Path, PathBuf};
 
 use brainscore::encoding::engine::{self, Options, Precision};
 use brainscore::encoding::{AlphaGrid, Folds, Score, TargetScores, cv, score};
 use brainscore::io::npy;
 use brainscore::watch::Quiet;
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 use serde_json::Value;
 
 use crate::support::shared;
@@ -109,5 +111,4 @@ fn the_plain_route_meets_the_golden_numbers_too() {
             }
         }
     }
-    let _ = Axis(0);
 }

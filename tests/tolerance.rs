@@ -9,3 +9,14 @@ pub const GOLDEN_MIXED: f64 = 1e-6;
 
 /// Scores in `single`: κ · 6e-8 at the smallest alphas; another alpha where two are within rounding of each other.
 pub const GOLDEN_SINGLE: f64 = 2e-2;
+
+/// Predictions of order 1 to 50 by two float64 routes: κ = (s + alpha) / alpha reaches 1e6 (alpha 0.1, eigenvalues of up to
+/// 100 features by 70 rows), so 1e6 · 1.1e-16 · 50 · a modest factor.
+pub const SAME_FIT: f64 = 1e-7;
+
+/// alpha = 1e-9 against least squares, relative to the predictions: the Gram matrix has the square of a condition number
+/// of up to 1e4.
+pub const LEAST_SQUARES: f64 = 1e-5;
+
+/// Predictions on another number of threads: other blocks, so other orders of summation, in float64.
+pub const THREADS: f64 = 1e-9;

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::encoder::Pooling;
+use crate::encoding::engine::Precision;
 use crate::pipeline::Want;
 
 const EXAMPLES: &str = "\
@@ -14,6 +15,11 @@ Examples:
       Compares two checkpoint folders and an untrained copy; the first one is the reference.
   brainscore check bert-base --study study.toml
       Reads and checks every input, computes nothing.";
+
+const FIT_EXAMPLES: &str = "\
+Examples:
+  brainscore fit --x layer3.npy --y sub-01.npy --y sub-02.npy --folds fold.npy --out fit
+      scores.csv (feature_space, subject, target, cod, r, …), folds.parquet, fit.json.";
 
 const EXTRACT_EXAMPLES: &str = "\
 Examples:
@@ -37,6 +43,9 @@ pub(super) enum Command {
     Compare(CompareArgs),
     /// Read and check every input of a comparison; list all problems; compute nothing.
     Check(CheckArgs),
+    /// Fit cross-validated ridge on plain NumPy arrays.
+    #[command(after_help = FIT_EXAMPLES)]
+    Fit(FitArgs),
     /// Write the hidden states of texts as NumPy or safetensors files.
     #[command(after_help = EXTRACT_EXAMPLES)]
     Extract(ExtractArgs),
@@ -143,6 +152,43 @@ pub(super) struct ExtractArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct FitArgs {
+    /// Features (rows, features); repeat for more feature spaces.
+    #[arg(long, value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub x: Vec<PathBuf>,
+    /// Responses (rows, targets); repeat for more subjects.
+    #[arg(long, value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub y: Vec<PathBuf>,
+    /// Outer fold of each row.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub folds: PathBuf,
+    /// Ridge penalties [default: 1e-1 … 1e7 in half decades].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub alphas: Option<PathBuf>,
+    /// Band of each feature, counted from 0.
+    #[arg(long, value_name = "FILE", requires = "band_scales", value_hint = ValueHint::FilePath)]
+    pub bands: Option<PathBuf>,
+    /// Factor of each band's columns after z-scoring.
+    #[arg(long, value_name = "FILE", requires = "bands", value_hint = ValueHint::FilePath)]
+    pub band_scales: Option<PathBuf>,
+    /// New directory for the scores.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
+    #[arg(long, default_value = "mixed", value_parser = precision)]
+    pub precision: Precision,
+    /// Memory to use at most beside the arrays, such as 2G.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory: Option<u64>,
+    /// Number of threads [default: one per core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Print the summary as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct InspectArgs {
     /// `[label=]folder`, `[label=]hub-id[@revision]` or `[label=]untrained:SEED:folder`.
     #[arg(value_name = "CHECKPOINT", value_hint = ValueHint::DirPath)]
@@ -184,6 +230,15 @@ fn pooling(text: &str) -> Result<Pooling, String> {
         let names: Vec<&str> = Pooling::ALL.iter().map(|p| p.as_str()).collect();
         format!("expected one of {}", names.join(", "))
     })
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "double" => Ok(Precision::Double),
+        "mixed" => Ok(Precision::Mixed),
+        "single" => Ok(Precision::Single),
+        _ => Err("expected one of double, mixed, single".to_owned()),
+    }
 }
 
 fn want(text: &str) -> Result<Want, String> {

@@ -11,7 +11,7 @@ use super::messages::{note, problems, say};
 use super::progress::Progress;
 use crate::encoder::{Checkpoint, CheckpointSpec};
 use crate::error::{Code, Error, Problems, Status, Warning, first_five};
-use crate::pipeline::{self, ExtractPlan, Finished, Prepared};
+use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared};
 use crate::report;
 use crate::store::{StateCache, default_cache_folder};
 use crate::study::{LayerSelection, Overrides, Plan};
@@ -28,6 +28,10 @@ pub(super) fn run(args: Args) -> Option<Status> {
             (check(args), json)
         }
         Command::Inspect(args) => (inspect(&args), args.json),
+        Command::Fit(args) => {
+            let json = args.json;
+            (fit(args), json)
+        }
         Command::Extract(args) => (extract(&args), false),
         Command::Cache(args) => (cache(&args), false),
         Command::Report(args) => (rebuild(&args), false),
@@ -139,6 +143,38 @@ fn extract(args: &ExtractArgs) -> Result<(), Problems> {
         done.width,
         args.out.display()
     ));
+    Ok(())
+}
+
+fn fit(args: FitArgs) -> Result<(), Problems> {
+    threads(args.threads)?;
+    let plan = ArrayFit {
+        x: args.x,
+        y: args.y,
+        folds: args.folds,
+        alphas: args.alphas,
+        bands: args.bands.zip(args.band_scales),
+        precision: args.precision,
+        memory: args.memory,
+        out: args.out,
+        overwrite: false,
+    };
+    let done = pipeline::fit_arrays(&plan, &Progress::new())?;
+    if args.json {
+        say(&json!(done).to_string());
+        return Ok(());
+    }
+    let number = |value: Option<f64>| value.map_or("undefined".to_owned(), |v| format!("{v:.4}"));
+    for space in &done.feature_spaces {
+        say(&format!(
+            "{}: mean cod {}, mean r {}, {} undefined targets",
+            space.name,
+            number(space.mean_cod),
+            number(space.mean_r),
+            space.undefined
+        ));
+    }
+    say(&format!("scores: {}", plan.out.join("scores.csv").display()));
     Ok(())
 }
 

@@ -140,7 +140,8 @@ fn choose(asked: &AlphaGrid, wide: &AlphaGrid, errors: &[Array2<f64>]) -> (Alpha
         })
     };
     let chosen = among(first, last);
-    let (below, above) = engine::crowded_edges(&[&chosen], asked);
+    let choices = chosen.indexed_iter().map(|((fold, target), c)| (*c, errors[fold].slice(s![first..=last, target])));
+    let (below, above) = engine::crowded_edges(choices, asked);
     let low = if below { 0 } else { first };
     let high = if above { wide.values.len() - 1 } else { last };
     let grid = AlphaGrid { values: wide.values[low..=high].to_vec(), given: asked.given };

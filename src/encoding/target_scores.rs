@@ -218,6 +218,15 @@ fn score_target(n: usize, target: usize, all: &Spread, fit: &CvFit, folds: &[Fol
 }
 
 /// Whether values differ by no more than rounding.
+pub(crate) fn is_constant(values: ArrayView1<'_, f64>) -> bool {
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for v in values {
+        low = low.min(*v);
+        high = high.max(*v);
+    }
+    no_spread(low, high)
+}
+
 fn no_spread(low: f64, high: f64) -> bool {
     high - low <= NO_SPREAD * low.abs().max(high.abs())
 }

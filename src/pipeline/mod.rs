@@ -1,5 +1,6 @@
 //! The verbs of the program, each one library call: preflight, extract, fit, compare, report.
 
+mod arrays;
 mod compare;
 mod extract;
 mod fit;
@@ -8,6 +9,7 @@ mod preflight;
 mod report;
 mod states;
 
+pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use compare::{Finished, compare, compare_demo};
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
 pub use preflight::{Prepared, prepare};

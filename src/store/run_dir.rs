@@ -166,6 +166,8 @@ pub const RUN_ENTRIES: &[&str] = &[
     "scores.csv",
     "scores.parquet",
     "predictions.parquet",
+    "folds.parquet",
+    "fit.json",
     "comparison.csv",
     "layers.csv",
     "layerwise.svg",

@@ -119,7 +119,8 @@ real!(f32, cblas_sys::cblas_ssyrk, lapack_sys::ssyevd_, lapack_sys::sposv_);
 real!(f64, cblas_sys::cblas_dsyrk, lapack_sys::dsyevd_, lapack_sys::dposv_);
 
 fn int(value: usize) -> c_int {
-    c_int::try_from(value).expect("INVARIANT: matrix extents fit a BLAS integer")
+    // INVARIANT: matrix extents fit a BLAS integer.
+    c_int::try_from(value).expect("matrix extents fit a BLAS integer")
 }
 
 /// The lower triangle of `a aᵀ` (rows, rows), or of `aᵀ a` (columns, columns) when `transposed`; zeros above it.
@@ -139,8 +140,10 @@ pub fn gram<T: Real>(a: ArrayView2<'_, T>, transposed: bool) -> Array2<T> {
         owned.view()
     };
     let width = a.ncols();
-    let data = a.to_slice().expect("INVARIANT: a matrix in standard layout is one slice");
-    let target = out.as_slice_mut().expect("INVARIANT: a new matrix is one slice");
+    // INVARIANT: a matrix in standard layout is one slice.
+    let data = a.to_slice().expect("a matrix in standard layout is one slice");
+    // INVARIANT: a new matrix is one slice.
+    let target = out.as_slice_mut().expect("a new matrix is one slice");
     T::raw_syrk(transposed, int(n), int(k), data, int(width), target);
     out
 }

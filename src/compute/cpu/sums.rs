@@ -49,73 +49,79 @@ impl pulp::NullaryFnOnce for CombinedErrors<'_> {
     #[inline(always)]
     fn call(self) {
         let CombinedErrors { stack, truth, width, combine, sums } = self;
-        let (bases, size) = (combine.bases, truth.len());
-        let mut from = 0;
-        while from < width {
-            let lanes = LANES.min(width - from);
-            for block in 0..bases {
-                let mut sum = [0f64; LANES];
-                for (row, y) in truth.chunks_exact(width).enumerate() {
-                    let at = block * size + row * width + from;
-                    add_row(&stack[at..at + lanes], &y[from..from + lanes], &mut sum);
+        let whole = width / LANES * LANES;
+        for from in (0..whole).step_by(LANES) {
+            errors_of_lanes::<LANES>(stack, truth, width, from, combine, sums);
+        }
+        for from in whole..width {
+            errors_of_lanes::<1>(stack, truth, width, from, combine, sums);
+        }
+    }
+}
+
+/// The sums of `L` neighbouring targets. A fixed number keeps them in registers.
+#[inline(always)]
+fn errors_of_lanes<const L: usize>(
+    stack: &[f32],
+    truth: &[f64],
+    width: usize,
+    from: usize,
+    combine: Combination<'_>,
+    sums: &mut [f64],
+) {
+    let (bases, size) = (combine.bases, truth.len());
+    let rows = size / width;
+    for block in 0..bases {
+        let mut sum = [0f64; L];
+        let own = &stack[block * size..][..size];
+        for row in 0..rows {
+            add_row(&lanes(own, row * width + from), &lanes(truth, row * width + from), &mut sum);
+        }
+        add(&mut sums[block * width + from..][..L], &sum);
+    }
+    for (group, coefficients) in combine.coefficients.chunks(2 * bases.max(1)).enumerate() {
+        let (first, second) = coefficients.split_at(bases);
+        let (mut sum, mut other) = ([0f64; L], [0f64; L]);
+        for row in 0..rows {
+            let at = row * width + from;
+            let (mut values, mut others) = ([0f32; L], [0f32; L]);
+            // A lone last combination is computed twice; its second sum is dropped.
+            let pairs = first.iter().zip(if second.is_empty() { first } else { second });
+            for (block, (a, b)) in pairs.enumerate() {
+                let p: [f32; L] = lanes(stack, block * size + at);
+                for l in 0..L {
+                    values[l] = a.mul_add(p[l], values[l]);
+                    others[l] = b.mul_add(p[l], others[l]);
                 }
-                add(&mut sums[block * width + from..][..lanes], &sum);
             }
-            for (group, coefficients) in combine.coefficients.chunks(2 * bases.max(1)).enumerate() {
-                let mut sum = [[0f64; LANES]; 2];
-                for (row, y) in truth.chunks_exact(width).enumerate() {
-                    let mut values = [[0f32; LANES]; 2];
-                    for block in 0..bases {
-                        let at = block * size + row * width + from;
-                        combine_row(&stack[at..at + lanes], coefficients, block, bases, &mut values);
-                    }
-                    let y = &y[from..from + lanes];
-                    add_row(&values[0][..lanes], y, &mut sum[0]);
-                    add_row(&values[1][..lanes], y, &mut sum[1]);
-                }
-                for (q, sum) in sum.iter().take(coefficients.len() / bases).enumerate() {
-                    add(&mut sums[(bases + 2 * group + q) * width + from..][..lanes], sum);
-                }
-            }
-            from += lanes;
+            let y = lanes(truth, at);
+            add_row(&values, &y, &mut sum);
+            add_row(&others, &y, &mut other);
+        }
+        add(&mut sums[(bases + 2 * group) * width + from..][..L], &sum);
+        if !second.is_empty() {
+            add(&mut sums[(bases + 2 * group + 1) * width + from..][..L], &other);
         }
     }
 }
 
 #[inline(always)]
-fn combine_row(row: &[f32], coefficients: &[f32], block: usize, bases: usize, values: &mut [[f32; LANES]; 2]) {
-    let first = coefficients[block];
-    let second = coefficients.get(bases + block).copied().unwrap_or(0.0);
-    if let Ok(row) = <&[f32; LANES]>::try_from(row) {
-        for l in 0..LANES {
-            values[0][l] = first.mul_add(row[l], values[0][l]);
-            values[1][l] = second.mul_add(row[l], values[1][l]);
-        }
-    } else {
-        for (l, v) in row.iter().enumerate() {
-            values[0][l] = first.mul_add(*v, values[0][l]);
-            values[1][l] = second.mul_add(*v, values[1][l]);
-        }
+fn lanes<T: Copy + Default, const L: usize>(values: &[T], at: usize) -> [T; L] {
+    let mut out = [T::default(); L];
+    out.copy_from_slice(&values[at..at + L]);
+    out
+}
+
+#[inline(always)]
+fn add_row<const L: usize>(predicted: &[f32; L], truth: &[f64; L], sum: &mut [f64; L]) {
+    for l in 0..L {
+        let d = f64::from(predicted[l]) - truth[l];
+        sum[l] = d.mul_add(d, sum[l]);
     }
 }
 
 #[inline(always)]
-fn add_row(predicted: &[f32], truth: &[f64], sum: &mut [f64; LANES]) {
-    if let (Ok(a), Ok(b)) = (<&[f32; LANES]>::try_from(predicted), <&[f64; LANES]>::try_from(truth)) {
-        for l in 0..LANES {
-            let d = f64::from(a[l]) - b[l];
-            sum[l] = d.mul_add(d, sum[l]);
-        }
-    } else {
-        for (l, (a, b)) in predicted.iter().zip(truth).enumerate() {
-            let d = f64::from(*a) - b;
-            sum[l] = d.mul_add(d, sum[l]);
-        }
-    }
-}
-
-#[inline(always)]
-fn add(sums: &mut [f64], more: &[f64; LANES]) {
+fn add(sums: &mut [f64], more: &[f64]) {
     sums.iter_mut().zip(more).for_each(|(s, m)| *s += m);
 }
 

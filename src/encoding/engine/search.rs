@@ -6,8 +6,8 @@ use std::time::Instant;
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 use rayon::prelude::*;
 
-use super::choice::{crowded_edges, is_close, smallest};
-use super::sweep::{Errors, Plan, Scratch, exact};
+use super::choice::{close_calls, crowded_edges, smallest};
+use super::sweep::{Errors, Plan, Scratch, exact, rounding};
 use super::system::Factor;
 use super::{Engine, Precision, Report};
 use crate::compute::cpu::Real;
@@ -66,8 +66,14 @@ impl<T: Real> Engine<'_, T> {
         self.settle(&mut states, &mut kept, report)?;
         for response in 0..self.responses.len() {
             let own: Vec<usize> = (0..states.len()).filter(|b| self.places[*b].response == response).collect();
-            let chosen: Vec<Array2<usize>> = own.iter().map(|b| states[*b].chosen.mapv(|c| c - asked.start)).collect();
-            let (below, above) = crowded_edges(&chosen.iter().collect::<Vec<_>>(), self.asked);
+            let choices = own.iter().flat_map(|b| {
+                let state = &states[*b];
+                state
+                    .chosen
+                    .indexed_iter()
+                    .map(|((fold, target), c)| (*c - asked.start, state.errors[fold].sse.column(target)))
+            });
+            let (below, above) = crowded_edges(choices, self.asked);
             for (wanted, range) in [(below, 0..asked.start), (above, asked.end..self.wide.values.len())] {
                 if wanted && !range.is_empty() {
                     for (block, more) in own.iter().zip(self.sweep(&range, &own, &mut kept, report)?) {
@@ -203,11 +209,7 @@ impl<T: Real> Engine<'_, T> {
 impl State {
     /// Per outer fold, the targets whose choice rounding could change.
     fn close_calls(&self) -> Vec<Vec<usize>> {
-        let of_fold = |e: &Errors| {
-            let targets = e.sse.ncols();
-            (0..targets).filter(|t| is_close(e.sse.column(*t), |alpha| e.bound(alpha, *t))).collect()
-        };
-        self.errors.iter().map(of_fold).collect()
+        self.errors.iter().map(|e| close_calls(e.sse.view(), e.noise.view(), rounding)).collect()
     }
 
     /// Clears the errors of targets that are computed again.
@@ -226,7 +228,8 @@ impl State {
         for (own, more) in self.errors.iter_mut().zip(more) {
             let join = |own: &Array2<f64>, more: &Array2<f64>| {
                 let parts = if below { [more.view(), own.view()] } else { [own.view(), more.view()] };
-                concatenate(Axis(0), &parts).expect("INVARIANT: both have one column per target of the block")
+                // INVARIANT: both have one column per target of the block.
+                concatenate(Axis(0), &parts).expect("both have one column per target of the block")
             };
             *own = Errors { sse: join(&own.sse, &more.sse), noise: join(&own.noise, &more.noise) };
         }

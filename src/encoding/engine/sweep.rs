@@ -35,11 +35,11 @@ impl Errors {
     pub(super) fn zeros(alphas: usize, targets: usize) -> Errors {
         Errors { sse: Array2::zeros((alphas, targets)), noise: Array2::zeros((alphas, targets)) }
     }
+}
 
-    /// How far rounding may have moved a squared error: an error δ of the predictions moves it by 2 |δ| |y − ŷ| at most.
-    pub(super) fn bound(&self, alpha: usize, target: usize) -> f64 {
-        2.0 * f32::ROUNDOFF * (self.noise[[alpha, target]] * self.sse[[alpha, target]]).sqrt()
-    }
+/// How far rounding may have moved a squared error: an error δ of the predictions moves it by 2 |δ| |y − ŷ| at most.
+pub(super) fn rounding(noise: f64, sse: f64) -> f64 {
+    2.0 * f32::ROUNDOFF * (noise * sse).sqrt()
 }
 
 /// Memory of the stacks of one thread, used again and again.
@@ -83,9 +83,11 @@ fn stacked<T: Real>(
                 to.iter_mut().zip(p).zip(w).for_each(|((to, p), w)| *to = *p * *w);
             }
         }
-        let shape = "INVARIANT: the slices have the lengths of their shapes";
-        let left = ArrayView2::from_shape((used, k), left).expect(shape);
-        let mut out = ArrayViewMut2::from_shape((used, width), &mut scratch.out[..used * width]).expect(shape);
+        // INVARIANT: both slices were cut to the lengths of their shapes.
+        let left = ArrayView2::from_shape((used, k), left).expect("rows of the stack");
+        let out = &mut scratch.out[..used * width];
+        // INVARIANT: as above.
+        let mut out = ArrayViewMut2::from_shape((used, width), out).expect("rows of the product");
         general_mat_mul(T::one(), &left, q, T::zero(), &mut out);
         reduce(range, &scratch.out[..used * width]);
         from += most;
@@ -104,8 +106,10 @@ pub(super) fn exact<T: Real>(
 ) {
     let weights = Array2::from_shape_fn((alphas.len(), values.len()), |(a, j)| T::of(1.0 / (values[j] + alphas[a])));
     let width = truth.ncols();
-    let truth = truth.as_slice().expect("INVARIANT: truth is a new matrix");
-    let sums = sse.as_slice_mut().expect("INVARIANT: errors are one slice");
+    // INVARIANT: truth is a new matrix.
+    let truth = truth.as_slice().expect("truth is a new matrix");
+    // INVARIANT: errors are one slice.
+    let sums = sse.as_slice_mut().expect("errors are one slice");
     stacked(p, &weights, q, scratch, |rows, stack| {
         add_squared_errors(stack, &truth[rows.start * width..rows.end * width], width, sums);
     });
@@ -178,7 +182,8 @@ impl Plan {
         let (alphas, width) = (self.noise.nrows(), truth.ncols());
         let mut sums = vec![0f64; alphas * width];
         let combine = Combination { bases: self.bases.len(), coefficients: &self.coefficients };
-        let flat = truth.as_slice().expect("INVARIANT: truth is a new matrix");
+        // INVARIANT: truth is a new matrix.
+        let flat = truth.as_slice().expect("truth is a new matrix");
         stacked(p, &self.weights, q, scratch, |rows, stack| {
             add_combined_errors(stack, &flat[rows.start * width..rows.end * width], width, combine, &mut sums);
         });
@@ -214,10 +219,10 @@ fn skeleton(filters: &Array2<f64>) -> (Vec<usize>, Array2<f64>) {
         let direction = rest.row(pivot).to_owned();
         let length = direction.dot(&direction).sqrt();
         let direction = direction / length;
-        for a in 0..rows {
-            let share = rest.row(a).dot(&direction);
-            along[a].push(share);
-            rest.row_mut(a).scaled_add(-share, &direction);
+        for (mut row, along) in rest.rows_mut().into_iter().zip(&mut along) {
+            let share = row.dot(&direction);
+            along.push(share);
+            row.scaled_add(-share, &direction);
         }
         chosen.push(pivot);
     }
@@ -273,7 +278,7 @@ mod tests {
         let narrow = |a: &Array2<f64>| a.mapv(|v| v as f32);
         plan.sweep(narrow(&p).view(), &narrow(&q), &truth, &mut fast, &mut Scratch::default());
         for ((at, a), b) in fast.sse.indexed_iter().zip(&sse) {
-            let bound = &fast.bound(at.0, at.1);
+            let bound = &rounding(fast.noise[at], *a);
             assert!((a - b).abs() <= bound + 1e-14 * b, "{a} {b} {bound}");
             assert!(*bound <= 1e-3 * b);
         }
