@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use serde_json::json;
 
 use super::args::{
-    Args, CacheAction, CacheArgs, CacheCommandArgs, CheckArgs, Command, CompareArgs, ExtractArgs, InspectArgs,
+    Args, CacheAction, CacheArgs, CacheCommandArgs, CheckArgs, Command, CompareArgs, ExtractArgs, FitArgs, InspectArgs,
     ReportArgs, SharedArgs,
 };
 use super::messages::{note, problems, say};

@@ -231,12 +231,6 @@ fn no_spread(low: f64, high: f64) -> bool {
     high - low <= NO_SPREAD * low.abs().max(high.abs())
 }
 
-/// Whether values differ by no more than rounding.
-pub(crate) fn is_constant(values: ArrayView1<'_, f64>) -> bool {
-    let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
-    no_spread(low, high)
-}
-
 /// Per stimulus group the sums from which scores of resampled groups follow, without a refit.
 #[derive(Debug, Clone)]
 pub struct GroupSums {
