@@ -6,6 +6,7 @@ mod cli;
 mod deps;
 mod encoders;
 mod golden;
+mod pickles;
 mod ridge;
 mod states;
 mod support;
