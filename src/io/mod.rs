@@ -7,7 +7,7 @@ pub mod pickle;
 pub mod table;
 mod text_table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
@@ -16,6 +16,17 @@ use crate::ids::Digest;
 /// SHA-256 of bytes in memory.
 pub fn digest(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
+}
+
+/// One digest for several files: that of the file where there is one only, else that of the lines `SHA-256  name`.
+pub fn digest_of_files(files: &[(PathBuf, Digest)]) -> Digest {
+    match files {
+        [(_, digest)] => *digest,
+        files => {
+            let lines: String = files.iter().map(|(path, d)| format!("{d}  {}\n", file_name(path))).collect();
+            digest(lines.as_bytes())
+        }
+    }
 }
 
 /// The last component of a path, as shown in records and reports: those never hold directories of the user's machine.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
-use crate::io::{bounded, digest, file_name};
+use crate::io::{bounded, digest_of_files};
 
 /// Longest text that is tokenised (1 MB): some pre-tokenisers are not linear in the length of the text.
 const MAX_TEXT_BYTES: usize = 1_000_000;
@@ -61,13 +61,7 @@ impl Tokenizer {
 
     /// SHA-256 of the file; of several files that of the lines `SHA-256  name`.
     pub fn digest(&self) -> Digest {
-        match &self.files[..] {
-            [(_, digest)] => *digest,
-            files => {
-                let lines: String = files.iter().map(|(path, d)| format!("{d}  {}\n", file_name(path))).collect();
-                digest(lines.as_bytes())
-            }
-        }
+        digest_of_files(&self.files)
     }
 
     /// The token for what the vocabulary lacks; byte-level vocabularies lack nothing.

@@ -19,7 +19,7 @@ use self::stored::{Archive, Stored, unusable, width};
 use super::params::{Param, tensor};
 use crate::error::{Code, Error, Result, Warning, first_five};
 use crate::ids::Digest;
-use crate::io::{bounded, digest, file_name};
+use crate::io::{bounded, digest_of_files, file_name};
 
 /// Weights that hold everything the architecture needs, checked value by value.
 #[derive(Debug)]
@@ -113,13 +113,7 @@ impl Weights {
 
     /// One digest for all files: that of the file where there is one only, else that of the lines `SHA-256  name`.
     pub fn digest(&self) -> Digest {
-        match &self.files[..] {
-            [(_, digest)] => *digest,
-            files => {
-                let lines: String = files.iter().map(|(path, d)| format!("{d}  {}\n", file_name(path))).collect();
-                digest(lines.as_bytes())
-            }
-        }
+        digest_of_files(&self.files)
     }
 
     /// What is merged, in words.
