@@ -12,3 +12,4 @@ mod support;
 mod tokenizers;
 mod tolerance;
 mod weights;
+mod words;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use crate::encoder::Pooling;
+use crate::encoder::{LongText, Pooling};
 use crate::pipeline::Want;
 
 const EXAMPLES: &str = "\
@@ -97,6 +97,10 @@ pub(super) struct SharedArgs {
     /// How the tokens of a text become one vector [default: the study's, else mean].
     #[arg(long, value_parser = pooling)]
     pub pooling: Option<Pooling>,
+    /// Texts with more tokens than a checkpoint takes: refuse, window (overlapping windows) or truncate [default: the
+    /// study's, else refuse].
+    #[arg(long, value_name = "HOW", value_parser = long_text)]
+    pub long_text: Option<LongText>,
     /// Number of threads [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -132,6 +136,9 @@ pub(super) struct ExtractArgs {
     /// One vector per text (mean, mean-words, cls, last), or `tokens`: the states of every token.
     #[arg(long, default_value = "mean", value_parser = want)]
     pub pooling: Want,
+    /// Texts with more tokens than the checkpoint takes: refuse, window (overlapping windows) or truncate.
+    #[arg(long, value_name = "HOW", default_value = "refuse", value_parser = long_text)]
+    pub long_text: LongText,
     /// Layers: `all`, or numbers such as `0,3,-1`.
     #[arg(long, value_name = "LIST", default_value = "all", allow_hyphen_values = true)]
     pub layers: String,
@@ -182,6 +189,13 @@ pub(super) struct ReportArgs {
 fn pooling(text: &str) -> Result<Pooling, String> {
     Pooling::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| {
         let names: Vec<&str> = Pooling::ALL.iter().map(|p| p.as_str()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+fn long_text(text: &str) -> Result<LongText, String> {
+    LongText::ALL.into_iter().find(|l| l.as_str() == text).ok_or_else(|| {
+        let names: Vec<&str> = LongText::ALL.iter().map(|l| l.as_str()).collect();
         format!("expected one of {}", names.join(", "))
     })
 }

@@ -65,7 +65,7 @@ fn threads(asked: Option<u16>) -> Result<(), Error> {
 
 fn overrides(shared: &SharedArgs) -> Overrides {
     let layers = Some(shared.layers.clone()).filter(|l| l != "all");
-    Overrides { layers, pooling: shared.pooling }
+    Overrides { layers, pooling: shared.pooling, long_text: shared.long_text }
 }
 
 fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
@@ -126,6 +126,7 @@ fn extract(args: &ExtractArgs) -> Result<(), Problems> {
         checkpoint: CheckpointSpec::parse(&args.checkpoint)?,
         texts: args.texts.clone(),
         want: args.pooling,
+        long_text: args.long_text,
         layers: LayerSelection::parse(&args.layers)?,
         out: args.out.clone(),
     };

@@ -1,14 +1,13 @@
 //! Hidden states of texts as files, for whoever wants the features themselves.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ndarray::ArrayView3;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::states::extract;
+use super::states::{extract, for_each_window};
 use crate::compute::cpu::single_threaded_blas;
-use crate::encoder::{Checkpoint, CheckpointSpec, Pooling, Tokens};
+use crate::encoder::{Checkpoint, CheckpointSpec, LongText, Pooling, Tokens};
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::ids::Layer;
 use crate::io::table::{Output, OutputTable, Table};
@@ -35,6 +34,8 @@ pub struct ExtractPlan {
     pub texts: PathBuf,
     /// What is written.
     pub want: Want,
+    /// What happens to texts with more tokens than the checkpoint takes.
+    pub long_text: LongText,
     /// Which layers.
     pub layers: LayerSelection,
     /// Where to.
@@ -81,13 +82,13 @@ pub fn extract_to_files(
     let names: Vec<String> = (1..=texts.len()).map(|n| format!("text {n}")).collect();
     let text_refs: Vec<&str> = texts.iter().map(String::as_str).collect();
     let name_refs: Vec<&str> = names.iter().map(String::as_str).collect();
-    let tokens = checkpoint.tokenize(&text_refs, &name_refs).map_err(Problems::from_list)?;
+    let tokens = checkpoint.tokenize_long(&text_refs, &name_refs, plan.long_text).map_err(Problems::from_list)?;
     let layers = plan.layers.resolve(checkpoint.n_layers(), &plan.checkpoint.label)?;
     let run = RunDir::stage(&plan.out, false)?;
-    let warnings = match plan.want {
+    let mut warnings: Vec<Warning> = checkpoint.long_texts(&tokens, &name_refs).into_iter().collect();
+    match plan.want {
         Want::Tokens => {
             write_tokens(&checkpoint, &tokens, &layers, run.path(), watch)?;
-            Vec::new()
         }
         Want::Pooled(pooling) => {
             let found = extract(&checkpoint, &tokens, pooling, &layers, cache, watch)?;
@@ -98,9 +99,9 @@ pub fn extract_to_files(
             npy::write(&run.path().join("features.npy"), array)?;
             let named: Vec<String> = layers.iter().map(|l| format!("layer_{l}")).collect();
             atomic::write(&run.path().join("layer_names.json"), serde_json::json!(named).to_string().as_bytes())?;
-            found.warnings
+            warnings.extend(found.warnings);
         }
-    };
+    }
     write_rows(&texts, &tokens, run.path())?;
     watch.check()?;
     run.commit()?;
@@ -160,10 +161,13 @@ fn write_tokens(
         let n = text.ids.len();
         let ids = text.ids.iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect();
         stored.push((format!("ids_{i}"), Dtype::I64, vec![n], ids));
-        let mut states = Vec::with_capacity(layers.len() * n * width * 4);
-        encoder.hidden_states(&[&text.ids], |layer, values: &[f32], _: &[Range<usize>]| {
-            if layers.contains(&Layer(layer)) {
-                states.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        let mut states = vec![0u8; layers.len() * n * width * 4];
+        for_each_window(&encoder, text, |layer, tokens, values| {
+            if let Ok(at) = layers.binary_search(&Layer(layer)) {
+                let from = (at * n + tokens.start) * width * 4;
+                for (bytes, value) in states[from..].chunks_exact_mut(4).zip(values) {
+                    bytes.copy_from_slice(&value.to_le_bytes());
+                }
             }
         })?;
         stored.push((format!("states_{i}"), Dtype::F32, vec![layers.len(), n, width], states));
