@@ -207,3 +207,224 @@ fn no_choice_makes_a_text_fit_where_there_is_no_room() {
         assert!(found.unwrap_err()[0].to_string().contains("[TK-05]"), "{how}");
     }
 }
+
+/// The rows of `rows.csv` behind its header, and the header.
+fn rows(study: &TinyStudy, out: &str) -> (String, Vec<String>) {
+    let csv = study.read(&format!("{out}/rows.csv"));
+    let mut lines = csv.lines().map(str::to_owned);
+    (lines.next().unwrap(), lines.collect())
+}
+
+fn near(a: &[f32], b: &[f32]) -> bool {
+    largest_difference(a, b) < 1e-5
+}
+
+#[test]
+fn causal_windows_are_texts_of_their_own() {
+    let study = TinyStudy::new();
+    const N: usize = 3;
+    let text = "The boat-child  falls. Red\u{a0}door opens! the boat waits the boat waits";
+    study.write("text.txt", text);
+    let told = extract(&study, "text.txt", "causal", &["--pooling", "words", "--context", "causal:3"]);
+    assert!(told.is_empty(), "{told}");
+    let causal = features(&study, "causal");
+    let (header, rows) = rows(&study, "causal");
+    assert_eq!(header, "row,text,word,string,start,end,context");
+    assert_eq!(rows[1], "1,0,1,boat-child,4,14,causal:3");
+    assert_eq!((rows[3].as_str(), rows.len()), ("3,0,3,Red,23,26,causal:3", 12));
+
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let windows: Vec<String> = (0..words.len()).map(|k| words[(k + 1).saturating_sub(N)..=k].join(" ")).collect();
+    study.write("windows.txt", windows.join("\n"));
+    extract(&study, "windows.txt", "windows", &["--pooling", "words", "--context", "full"]);
+    let alone = features(&study, "windows");
+    let mut last = 0;
+    for (k, window) in windows.iter().enumerate() {
+        last += window.split(' ').count();
+        for layer in 0..LAYERS {
+            assert!(near(&causal[layer][k], &alone[layer][last - 1]), "word {k}, layer {layer}");
+        }
+    }
+    // Equal windows are one.
+    assert_eq!((windows[8].as_str(), &windows[8], &causal[1][8]), ("the boat waits", &windows[11], &causal[1][11]));
+    assert_ne!(causal[1][6], causal[1][9]);
+}
+
+#[test]
+fn contexts_differ_where_they_should() {
+    let study = TinyStudy::new();
+    study.write("texts.json", serde_json::json!(["The boat falls. Red door opens!", "Red door opens!"]).to_string());
+    let with = |context: &str| {
+        let told = extract(&study, "texts.json", context, &["--pooling", "words", "--context", context]);
+        (told, features(&study, context), rows(&study, context).0)
+    };
+    let (told, full, header) = with("full");
+    assert!(told.contains("[CT-01]") && header.ends_with(",context,sees_future"), "{told} {header}");
+    let (told, sentence, header) = with("sentence");
+    assert!(told.contains("[CT-01]") && header.ends_with(",sees_future"), "{told} {header}");
+    let (told, causal, header) = with("causal:20");
+    assert!(told.is_empty() && header.ends_with(",context"), "{told} {header}");
+    // The default is causal:20.
+    extract(&study, "texts.json", "default", &["--pooling", "words"]);
+    assert!(bytes(&study, "default/features.npy") == bytes(&study, "causal:20/features.npy"));
+    for word in 0..8 {
+        let last = [5, 8].contains(&word);
+        assert_eq!(near(&full[1][word], &causal[1][word]), last, "word {word}: the last one has seen all");
+    }
+    for word in 3..6 {
+        assert_eq!(sentence[1][word], sentence[1][word + 3]);
+        assert!(near(&sentence[1][word], &full[1][word + 3]) && !near(&sentence[1][word], &full[1][word]));
+    }
+    assert_eq!(full.iter().map(Vec::len).collect::<Vec<_>>(), [9, 9]);
+}
+
+#[test]
+fn segments_are_means_within_what_came_before() {
+    let study = TinyStudy::new();
+    study.write(
+        "texts.json",
+        serde_json::json!([["The boat falls.", " Ünï child runs", "red door "], ["Quiet."]]).to_string(),
+    );
+    study.write("texts.csv", "segments\nThe boat falls. ||| Ünï child runs|||red door\nQuiet.\n");
+    let told = extract(&study, "texts.json", "json", &["--pooling", "segments"]);
+    extract(&study, "texts.csv", "csv", &["--pooling", "segments"]);
+    assert!(told.is_empty(), "{told}");
+    for file in ["features.npy", "rows.csv", "layer_names.json"] {
+        assert!(bytes(&study, &format!("json/{file}")) == bytes(&study, &format!("csv/{file}")), "{file}");
+    }
+    let (header, rows) = rows(&study, "json");
+    assert_eq!(header, "row,text,segment,string,start,end");
+    assert_eq!(
+        rows,
+        ["0,0,0,The boat falls.,0,15", "1,0,1,Ünï child runs,16,30", "2,0,2,red door,31,39", "3,1,0,Quiet.,0,6"]
+    );
+    let found = features(&study, "json");
+    study.write(
+        "whole.txt",
+        "The boat falls.\nThe boat falls. Ünï child runs\nThe boat falls. Ünï child runs red door\nQuiet.",
+    );
+    extract(&study, "whole.txt", "tokens", &["--pooling", "tokens"]);
+    // [CLS] the boat falls . | [UNK] child runs | red door [SEP]
+    for (segment, tokens) in [vec![1, 2, 3, 4], vec![5, 6, 7], vec![8, 9], vec![1, 2]].iter().enumerate() {
+        let states = token_states(&study, "tokens", segment).1;
+        for (layer, expected) in mean(&states, tokens).iter().enumerate() {
+            assert!(near(&found[layer][segment], expected), "segment {segment}, layer {layer}");
+        }
+    }
+}
+
+/// Long contexts run in windows; what truncation cuts off is refused by name.
+#[test]
+fn words_of_long_texts() {
+    let study = TinyStudy::new();
+    study.write("text.txt", words(LONG));
+    let full = ["--pooling", "words", "--context", "full", "--long-text"];
+    let told = refused(&study, "text.txt", &full[..4]);
+    assert!(told.contains("[TK-05]"), "{told}");
+    let told = refused(&study, "text.txt", &[&full[..], &["truncate"]].concat());
+    assert!(told.contains("text 1, word 15") && told.contains("[TK-05]"), "{told}");
+    extract(&study, "text.txt", "words", &[&full[..], &["window"]].concat());
+    extract(&study, "text.txt", "tokens", &["--pooling", "tokens", "--long-text", "window"]);
+    let (found, states) = (features(&study, "words"), token_states(&study, "tokens", 0).1);
+    for word in 0..LONG {
+        for (layer, expected) in mean(&states, &[word + 1]).iter().enumerate() {
+            assert!(near(&found[layer][word], expected), "word {word}");
+        }
+    }
+    // A second run reads the cache, and only for the same context.
+    let cached = |out: &str, context: &str| {
+        let flags = ["--pooling", "words", "--context", context, "--cache-dir", study.path("cache").to_str().unwrap()]
+            .map(str::to_owned);
+        extract(&study, "text.txt", out, &flags.iter().map(String::as_str).collect::<Vec<_>>());
+        bytes(&study, &format!("{out}/features.npy"))
+    };
+    let first = cached("one", "causal:4");
+    assert!(first == cached("two", "causal:4") && first != cached("three", "causal:5"));
+}
+
+#[test]
+fn words_are_means_of_their_tokens_in_every_family() {
+    let Some(shared) = crate::support::shared() else { return };
+    for family in ["bert", "roberta", "xlm-roberta", "deberta-v3-like", "gpt2", "modernbert"] {
+        let folder = shared.join("golden/encoders").join(family);
+        let study = TinyStudy::new();
+        let texts: Vec<String> = serde_json::from_slice(&std::fs::read(folder.join("texts.json")).unwrap()).unwrap();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).filter(|t| !t.trim().is_empty()).collect();
+        study.write("texts.json", serde_json::json!(texts).to_string());
+        let run = |out: &str, flags: &[&str]| {
+            let mut command = brainscore();
+            command.arg("extract").arg(&folder).arg("--texts").arg(study.path("texts.json"));
+            let output = command.arg("--no-cache").arg("--out").arg(study.path(out)).args(flags).output().unwrap();
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{family}: {told}");
+            assert_eq!(told.contains("[CT-01]"), out == "words" && family != "gpt2", "{family}: {told}");
+            std::fs::read(study.path(out).join(if out == "words" {
+                "features.npy"
+            } else {
+                "hidden_states.safetensors"
+            }))
+            .unwrap()
+        };
+        let features = run("words", &["--pooling", "words", "--context", "full"]);
+        let states = run("tokens", &["--pooling", "tokens"]);
+        let states = SafeTensors::deserialize(&states).unwrap();
+        let checkpoint = open(&folder);
+        let (layers, width) = (checkpoint.n_layers(), checkpoint.width());
+        let start = 10 + usize::from(u16::from_le_bytes([features[8], features[9]]));
+        let features: Vec<f32> =
+            features[start..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let total: usize = texts.iter().map(|t| t.split_whitespace().count()).sum();
+        assert_eq!(features.len(), layers * total * width, "{family}");
+        let mut row = 0;
+        for (i, (text, tokens)) in texts.iter().zip(checkpoint.tokenize(&texts, &texts).unwrap()).enumerate() {
+            let states = states.tensor(&format!("states_{i}")).unwrap();
+            let states: Vec<f32> =
+                states.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+            for word in text.split_whitespace() {
+                let from = word.as_ptr() as usize - text.as_ptr() as usize;
+                let own: Vec<usize> = (0..tokens.ids.len())
+                    .filter(|t| !tokens.special[*t])
+                    .filter(|t| tokens.offsets[*t].0 < from + word.len() && tokens.offsets[*t].1 > from)
+                    .collect();
+                assert!(!own.is_empty(), "{family}: {word:?}");
+                for layer in 0..layers {
+                    let found = &features[(layer * total + row) * width..][..width];
+                    let at = |t: usize, d: usize| states[(layer * tokens.ids.len() + t) * width + d];
+                    let expected: Vec<f32> = (0..width)
+                        .map(|d| (own.iter().map(|t| f64::from(at(*t, d))).sum::<f64>() / own.len() as f64) as f32)
+                        .collect();
+                    assert!(near(found, &expected), "{family}: {word:?}, layer {layer}");
+                }
+                row += 1;
+            }
+        }
+        assert_eq!(row, total);
+    }
+}
+
+#[test]
+fn what_has_no_parts_is_refused_by_name() {
+    let study = TinyStudy::new();
+    let cases = [
+        ("words", "[]", "holds no text", "SC-01"),
+        ("words", "[\"the boat\", \" \\n \"]", "text 2: is blank", "SC-03"),
+        ("words", "[[\"the boat\"]]", "is no list of texts", "SC-01"),
+        ("words", "[\"the \u{200b} boat\"]", "text 1, word 2 (", "TK-04"),
+        ("segments", "[]", "holds no text", "SC-01"),
+        ("segments", "[[\"the boat\"], []]", "text 2: holds no segment", "SC-01"),
+        ("segments", "[[\"the boat\", \"  \"]]", "text 1, segment 2: is blank", "SC-03"),
+        ("segments", "[\"the boat\"]", "is no list of lists of segments", "SC-01"),
+    ];
+    for (pooling, content, says, code) in cases {
+        study.write("texts.json", content);
+        let told = refused(&study, "texts.json", &["--pooling", pooling]);
+        assert!(told.contains(says) && told.contains(&format!("[{code}]")), "{content}: {told}");
+    }
+    study.write("texts.csv", "segments\nthe boat||||||falls\n");
+    let told = refused(&study, "texts.csv", &["--pooling", "segments"]);
+    assert!(told.contains("text 1, segment 2: is blank") && told.contains("[SC-03]"), "{told}");
+    study.write("texts.txt", "the boat");
+    assert!(refused(&study, "texts.txt", &["--pooling", "segments"]).contains("has no segments"));
+    assert!(refused(&study, "texts.txt", &["--context", "full"]).contains("[FL-02]"));
+    assert!(refused(&study, "texts.txt", &["--pooling", "words", "--context", "causal:0"]).contains("causal:N"));
+}

@@ -104,6 +104,11 @@ impl Checkpoint {
         self.record.width
     }
 
+    /// Whether no token sees those behind it, as in a decoder.
+    pub fn is_causal(&self) -> bool {
+        self.architecture.causal()
+    }
+
     /// Tokenises texts; `names` identify them in messages.
     ///
     /// # Errors

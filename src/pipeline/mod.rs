@@ -4,12 +4,14 @@ mod compare;
 mod extract;
 mod fit;
 mod outputs;
+mod parts;
 mod preflight;
 mod report;
 mod states;
 
 pub use compare::{Finished, compare, compare_demo};
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
+pub use parts::Context;
 pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
 pub use states::{Extraction, Pooled, extract};
