@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Comparison;
-use crate::encoder::{Attestation, CheckpointRecord, Pooling};
+use crate::encoder::{Attestation, CheckpointRecord, LongText, Pooling};
 use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
 use crate::error::Warning;
 use crate::ids::{Digest, Layer, StimulusId, SubjectId, TargetId};
@@ -56,6 +56,9 @@ pub struct PlanRecord {
     pub study: String,
     /// Which hidden states of a text are used.
     pub pooling: Pooling,
+    /// What happened to texts with more tokens than a checkpoint takes.
+    #[serde(default)]
+    pub long_text: LongText,
     /// The layers scored, per checkpoint label.
     pub layers: BTreeMap<String, Vec<Layer>>,
     /// How outer folds were made.

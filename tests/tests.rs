@@ -13,3 +13,4 @@ mod support;
 mod tokenizers;
 mod tolerance;
 mod weights;
+mod words;

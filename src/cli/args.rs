@@ -3,9 +3,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use crate::encoder::Pooling;
+use crate::encoder::{LongText, Pooling};
 use crate::encoding::engine::Precision;
-use crate::pipeline::Want;
+use crate::pipeline::{Context, Want};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,9 @@ Examples:
   brainscore extract bert-base --texts sentences.txt --out features
       features.npy (layers, texts, width), rows.csv, layer_names.json.
   brainscore extract bert-base --texts stimuli.csv --pooling tokens --layers 0,-1 --out states
-      hidden_states.safetensors with the states of every token.";
+      hidden_states.safetensors with the states of every token.
+  brainscore extract bert-base --texts story.txt --pooling words --context causal:20 --out words
+      features.npy with one vector per word, rows.csv with the words and where they stand.";
 
 /// How well the layers of a text encoder predict a brain, and whether fine-tuning changed that.
 #[derive(Debug, Parser)]
@@ -106,6 +108,10 @@ pub(super) struct SharedArgs {
     /// How the tokens of a text become one vector [default: the study's, else mean].
     #[arg(long, value_parser = pooling)]
     pub pooling: Option<Pooling>,
+    /// Texts with more tokens than a checkpoint takes: refuse, window (overlapping windows) or truncate [default: the
+    /// study's, else refuse].
+    #[arg(long, value_name = "HOW", value_parser = long_text)]
+    pub long_text: Option<LongText>,
     /// Number of threads [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -132,15 +138,24 @@ pub(super) struct ExtractArgs {
     /// `[label=]folder`, `[label=]hub-id[@revision]` or `[label=]untrained:SEED:folder`.
     #[arg(value_name = "CHECKPOINT", value_hint = ValueHint::DirPath)]
     pub checkpoint: String,
-    /// Texts: .txt line by line, .json list, or a table with a column `text`.
+    /// Texts: .txt line by line, .json list, or a table with a column `text`; segments: .json list of lists, or a table
+    /// with a column `segments`, ||| between them.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub texts: PathBuf,
     /// New directory for the files.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: PathBuf,
-    /// One vector per text (mean, mean-words, cls, last), or `tokens`: the states of every token.
+    /// One vector per text (mean, mean-words, cls, last), per word (words) or per segment (segments: each with the text
+    /// before it as its context), or `tokens`: the states of every token.
     #[arg(long, default_value = "mean", value_parser = want)]
     pub pooling: Want,
+    /// What the encoder sees of a text for the vector of a word: causal:N (the N words up to and including this one),
+    /// sentence (up to a word that ends in . ! or ?), or full [default: causal:20].
+    #[arg(long, value_name = "CONTEXT")]
+    pub context: Option<Context>,
+    /// Texts with more tokens than the checkpoint takes: refuse, window (overlapping windows) or truncate.
+    #[arg(long, value_name = "HOW", default_value = "refuse", value_parser = long_text)]
+    pub long_text: LongText,
     /// Layers: `all`, or numbers such as `0,3,-1`.
     #[arg(long, value_name = "LIST", default_value = "all", allow_hyphen_values = true)]
     pub layers: String,
@@ -241,10 +256,19 @@ fn precision(text: &str) -> Result<Precision, String> {
     }
 }
 
+fn long_text(text: &str) -> Result<LongText, String> {
+    LongText::ALL.into_iter().find(|l| l.as_str() == text).ok_or_else(|| {
+        let names: Vec<&str> = LongText::ALL.iter().map(|l| l.as_str()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
 fn want(text: &str) -> Result<Want, String> {
     match text {
         "tokens" => Ok(Want::Tokens),
-        other => pooling(other).map(Want::Pooled).map_err(|e| format!("{e}, tokens")),
+        "words" => Ok(Want::Words(Context::default())),
+        "segments" => Ok(Want::Segments),
+        other => pooling(other).map(Want::Pooled).map_err(|e| format!("{e}, words, segments, tokens")),
     }
 }
 

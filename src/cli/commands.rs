@@ -11,7 +11,7 @@ use super::messages::{note, problems, say};
 use super::progress::Progress;
 use crate::encoder::{Checkpoint, CheckpointSpec};
 use crate::error::{Code, Error, Problems, Status, Warning, first_five};
-use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared};
+use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared, Want};
 use crate::report;
 use crate::store::{StateCache, default_cache_folder};
 use crate::study::{LayerSelection, Overrides, Plan};
@@ -69,7 +69,7 @@ fn threads(asked: Option<u16>) -> Result<(), Error> {
 
 fn overrides(shared: &SharedArgs) -> Overrides {
     let layers = Some(shared.layers.clone()).filter(|l| l != "all");
-    Overrides { layers, pooling: shared.pooling }
+    Overrides { layers, pooling: shared.pooling, long_text: shared.long_text }
 }
 
 fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
@@ -126,18 +126,33 @@ fn open_cache(args: &CacheArgs) -> Result<Option<StateCache>, Error> {
 
 fn extract(args: &ExtractArgs) -> Result<(), Problems> {
     threads(args.threads)?;
+    let want = match (args.pooling, args.context) {
+        (Want::Words(_), Some(context)) => Want::Words(context),
+        (other, None) => other,
+        (_, Some(context)) => {
+            return Err(Error::new(Code::Fl02, "--context", format!("is {context} without words"))
+                .expected("--pooling words")
+                .into());
+        }
+    };
     let plan = ExtractPlan {
         checkpoint: CheckpointSpec::parse(&args.checkpoint)?,
         texts: args.texts.clone(),
-        want: args.pooling,
+        want,
+        long_text: args.long_text,
         layers: LayerSelection::parse(&args.layers)?,
         out: args.out.clone(),
     };
     let done = pipeline::extract_to_files(&plan, open_cache(&args.cache)?.as_ref(), &Progress::new())?;
     warnings(&done.warnings);
     say(&format!(
-        "{} texts, {} tokens, {} layers × {} in {:.3} s: {}",
+        "{} texts, {}{} tokens, {} layers × {} in {:.3} s: {}",
         done.texts,
+        match want {
+            Want::Words(context) => format!("{} words ({context}), ", done.vectors),
+            Want::Segments => format!("{} segments, ", done.vectors),
+            Want::Pooled(_) | Want::Tokens => String::new(),
+        },
         done.tokens,
         done.layers.len(),
         done.width,

@@ -8,13 +8,14 @@ use rayon::prelude::*;
 use super::config::Config;
 use super::families::{self, Architecture, Model};
 use super::layers::Tensors;
+use super::long::{self, LongText};
 use super::packed::Packed;
 use super::params::{Param, candle_error};
 use super::source::{CheckpointSpec, Place};
 use super::tokenizer::{Tokenizer, Tokens};
 use super::weights::{Adapter, Weights};
 use super::{CheckpointRecord, hub, ops};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, Warning, first_five};
 
 /// A checkpoint that was opened and checked: config, tokenizer and weights belong together. Holds no weights yet.
 #[derive(Debug)]
@@ -103,16 +104,34 @@ impl Checkpoint {
         self.record.width
     }
 
+    /// Whether no token sees those behind it, as in a decoder.
+    pub fn is_causal(&self) -> bool {
+        self.architecture.causal()
+    }
+
     /// Tokenises texts; `names` identify them in messages.
     ///
     /// # Errors
     /// All texts that cannot be encoded: no token (`TK-04`), a token without embedding (`TK-02`), too long (`TK-05`),
     /// or a tokenizer that adds no special tokens (`TK-03`).
     pub fn tokenize(&self, texts: &[&str], names: &[&str]) -> std::result::Result<Vec<Tokens>, Vec<Error>> {
+        self.tokenize_long(texts, names, LongText::Refuse)
+    }
+
+    /// Tokenises texts, too long ones as `long` says.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tokenize`].
+    pub fn tokenize_long(
+        &self,
+        texts: &[&str],
+        names: &[&str],
+        long: LongText,
+    ) -> std::result::Result<Vec<Tokens>, Vec<Error>> {
         let mut problems = Vec::new();
         let mut all = Vec::with_capacity(texts.len());
         for (text, name) in texts.iter().zip(names) {
-            match self.tokenizer.encode(text).and_then(|tokens| self.check_tokens(tokens, name)) {
+            match self.tokenizer.encode(text).and_then(|tokens| self.check_tokens(tokens, name, long)) {
                 Ok(tokens) => all.push(tokens),
                 Err(e) => problems.push(e),
             }
@@ -131,7 +150,7 @@ impl Checkpoint {
         if problems.is_empty() { Ok(all) } else { Err(problems) }
     }
 
-    fn check_tokens(&self, tokens: Tokens, name: &str) -> Result<Tokens> {
+    fn check_tokens(&self, tokens: Tokens, name: &str, long: LongText) -> Result<Tokens> {
         let place = || format!("stimulus {name:?} in checkpoint {:?}", self.record.label);
         if tokens.ids.is_empty() {
             return Err(Error::new(Code::Tk04, place(), "yields no token"));
@@ -142,12 +161,39 @@ impl Checkpoint {
                 .expected(format!("ids below vocab_size {}", shape.vocabulary))
                 .hint("The tokenizer belongs to another model"));
         }
-        if tokens.ids.len() > shape.longest {
-            return Err(Error::new(Code::Tk05, place(), format!("has {} tokens", tokens.ids.len()))
-                .expected(format!("at most {} (max_position_embeddings)", shape.longest))
-                .hint("Shorten the text"));
+        if tokens.ids.len() <= shape.longest {
+            return Ok(tokens);
         }
-        Ok(tokens)
+        long::fit(tokens, shape.longest, long).map_err(|tokens| {
+            let error = Error::new(Code::Tk05, place(), format!("has {} tokens", tokens.ids.len()))
+                .expected(format!("at most {} (max_position_embeddings)", shape.longest));
+            match long {
+                LongText::Refuse => error.hint("Shorten the text, or choose --long-text window or truncate"),
+                _ => error.hint("Shorten the text: the special tokens leave no room for it"),
+            }
+        })
+    }
+
+    /// Says which texts did not fit, if any, and what became of them.
+    pub fn long_texts(&self, texts: &[Tokens], names: &[&str]) -> Option<Warning> {
+        let long: Vec<&str> = texts
+            .iter()
+            .zip(names)
+            .filter(|(tokens, _)| tokens.dropped > 0 || !tokens.windows.is_empty())
+            .map(|(_, name)| *name)
+            .collect();
+        let dropped: usize = texts.iter().map(|t| t.dropped).sum();
+        let fate = match dropped {
+            0 => "run in overlapping windows".to_owned(),
+            n => format!("were truncated, {n} tokens dropped"),
+        };
+        let most = self.architecture.shape().longest;
+        (!long.is_empty()).then(|| {
+            let (count, label) = (long.len(), &self.record.label);
+            let message =
+                format!("{count} texts have more than {most} tokens in {label:?} and {fate}: {}", first_five(&long));
+            Warning::new(Code::Tk05.as_str(), message)
+        })
     }
 
     /// Share of tokens that the tokenizer does not know.

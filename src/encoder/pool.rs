@@ -1,5 +1,4 @@
 use std::fmt;
-use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,36 +30,46 @@ impl Pooling {
         }
     }
 
-    /// Pools the `tokens` rows of `states` (tokens × `width`, row-major) into `out` (`width` values).
+    /// The tokens of a text whose states are averaged; `special` says for each token whether it is a special one.
     ///
-    /// `special` says for each token of the text whether it is a special one. Sums are accumulated in float64, so that
-    /// equal inputs give equal means whatever the number of tokens. A text of special tokens alone has no words:
-    /// `mean-words` then gives zeros, as a text without content.
-    pub(crate) fn apply(self, states: &[f32], width: usize, tokens: Range<usize>, special: &[bool], out: &mut [f32]) {
-        let row = |t: usize| &states[t * width..(t + 1) * width];
+    /// A text of special tokens alone has no words: `mean-words` then gives none, as of a text without content.
+    pub(crate) fn tokens(self, special: &[bool]) -> Vec<usize> {
         match self {
-            Pooling::Cls => out.copy_from_slice(row(tokens.start)),
-            Pooling::Last => out.copy_from_slice(row(tokens.end - 1)),
-            Pooling::Mean => mean_rows(tokens.map(row), out),
-            Pooling::MeanWords => {
-                let start = tokens.start;
-                mean_rows(tokens.filter(|t| !special[t - start]).map(row), out);
-            }
+            Pooling::Cls => vec![0],
+            Pooling::Last => vec![special.len() - 1],
+            Pooling::Mean => (0..special.len()).collect(),
+            Pooling::MeanWords => (0..special.len()).filter(|t| !special[*t]).collect(),
         }
     }
 }
 
-fn mean_rows<'a>(rows: impl Iterator<Item = &'a [f32]>, out: &mut [f32]) {
-    let mut sums = vec![0f64; out.len()];
-    let mut n = 0u32;
-    for row in rows {
-        n += 1;
-        for (sum, value) in sums.iter_mut().zip(row) {
+/// A mean of states, row by row. Sums are accumulated in float64, so that equal inputs give equal means whatever the
+/// number of tokens; the mean of none is 0.
+#[derive(Debug, Clone)]
+pub(crate) struct Mean {
+    sums: Vec<f64>,
+    n: u32,
+}
+
+impl Mean {
+    /// Of no rows yet.
+    pub fn new(width: usize) -> Mean {
+        Mean { sums: vec![0.0; width], n: 0 }
+    }
+
+    /// Adds a row.
+    pub fn add(&mut self, row: &[f32]) {
+        self.n += 1;
+        for (sum, value) in self.sums.iter_mut().zip(row) {
             *sum += f64::from(*value);
         }
     }
-    for (o, sum) in out.iter_mut().zip(sums) {
-        *o = (sum / f64::from(n.max(1))) as f32;
+
+    /// Writes the mean.
+    pub fn write(&self, out: &mut [f32]) {
+        for (o, sum) in out.iter_mut().zip(&self.sums) {
+            *o = (sum / f64::from(self.n.max(1))) as f32;
+        }
     }
 }
 
@@ -76,16 +85,23 @@ mod tests {
 
     #[test]
     fn each_pooling_takes_its_tokens() {
-        let states = [0.0, 0.0, 9.0, 9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 60.0];
         let special = [true, false, false, true];
-        let pool = |p: Pooling| {
-            let mut out = [f32::NAN; 2];
-            p.apply(&states, 2, 1..5, &special, &mut out);
-            out
-        };
-        assert_eq!(pool(Pooling::Cls), [9.0, 9.0]);
-        assert_eq!(pool(Pooling::Last), [5.0, 60.0]);
-        assert_eq!(pool(Pooling::Mean), [4.5, 18.75]);
-        assert_eq!(pool(Pooling::MeanWords), [2.0, 3.0]);
+        assert_eq!(Pooling::Cls.tokens(&special), [0]);
+        assert_eq!(Pooling::Last.tokens(&special), [3]);
+        assert_eq!(Pooling::Mean.tokens(&special), [0, 1, 2, 3]);
+        assert_eq!(Pooling::MeanWords.tokens(&special), [1, 2]);
+        assert!(Pooling::MeanWords.tokens(&[true, true]).is_empty());
+    }
+
+    #[test]
+    fn a_mean_is_a_mean() {
+        let mut mean = Mean::new(2);
+        let mut out = [f32::NAN; 2];
+        mean.write(&mut out);
+        assert_eq!(out, [0.0, 0.0]);
+        mean.add(&[9.0, 9.0]);
+        mean.add(&[1.0, 2.0]);
+        mean.write(&mut out);
+        assert_eq!(out, [5.0, 5.5]);
     }
 }

@@ -332,6 +332,7 @@ fn record(
         plan: PlanRecord {
             study: plan.name,
             pooling: plan.pooling,
+            long_text: plan.long_text,
             layers: checkpoints.iter().map(|c| (c.checkpoint.record().label.clone(), c.layers.clone())).collect(),
             folds: plan.folds,
             alphas: plan.alphas,

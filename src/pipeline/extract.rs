@@ -1,15 +1,15 @@
 //! Hidden states of texts as files, for whoever wants the features themselves.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ndarray::ArrayView3;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::states::extract;
+use super::parts::{Context, Parts, read_segments};
+use super::states::{Pooled, extract, for_each_window};
 use crate::compute::cpu::single_threaded_blas;
-use crate::encoder::{Checkpoint, CheckpointSpec, Pooling, Tokens};
+use crate::encoder::{Checkpoint, CheckpointSpec, LongText, Pooling, Tokens};
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::ids::Layer;
 use crate::io::table::{Output, OutputTable, Table};
@@ -25,6 +25,10 @@ pub enum Want {
     Pooled(Pooling),
     /// The states of every token.
     Tokens,
+    /// One vector per word and layer: the mean over its tokens.
+    Words(Context),
+    /// One vector per segment and layer, with the text before it as its context: the mean over its own tokens.
+    Segments,
 }
 
 /// What to extract.
@@ -32,10 +36,13 @@ pub enum Want {
 pub struct ExtractPlan {
     /// The checkpoint.
     pub checkpoint: CheckpointSpec,
-    /// A file of texts: `.txt` line by line, `.csv`/`.tsv`/`.parquet` with a column `text`, or a `.json` list.
+    /// A file of texts: `.txt` line by line, `.csv`/`.tsv`/`.parquet` with a column `text`, or a `.json` list; for
+    /// segments a `.json` list of lists, or a table with a column `segments` (`|||` between them).
     pub texts: PathBuf,
     /// What is written.
     pub want: Want,
+    /// What happens to texts with more tokens than the checkpoint takes.
+    pub long_text: LongText,
     /// Which layers.
     pub layers: LayerSelection,
     /// Where to.
@@ -47,8 +54,10 @@ pub struct ExtractPlan {
 pub struct Extracted {
     /// Number of texts.
     pub texts: usize,
-    /// Number of tokens, special ones included.
+    /// Number of tokens that ran, special ones included.
     pub tokens: usize,
+    /// Number of vectors per layer.
+    pub vectors: usize,
     /// The layers.
     pub layers: Vec<Layer>,
     /// Width of a state.
@@ -59,8 +68,8 @@ pub struct Extracted {
     pub warnings: Vec<Warning>,
 }
 
-/// Extracts hidden states into a new directory: `features.npy` (layers, texts, width; float32), `layer_names.json` and
-/// `rows.csv`; or, for all tokens, `hidden_states.safetensors` with `ids_i` (tokens; int64) and `states_i` (layers,
+/// Extracts hidden states into a new directory: `features.npy` (layers, texts or words or segments, width; float32),
+/// `layer_names.json` and `rows.csv`; or, for all tokens, `hidden_states.safetensors` with `ids_i` (tokens; int64) and `states_i` (layers,
 /// tokens, width; float32) for text i.
 ///
 /// # Errors
@@ -72,43 +81,79 @@ pub fn extract_to_files(
 ) -> std::result::Result<Extracted, Problems> {
     single_threaded_blas();
     RunDir::check(&plan.out, false)?;
-    let texts = read_texts(&plan.texts);
+    let input = Input::read(plan);
     let checkpoint = Checkpoint::open(&plan.checkpoint);
-    let (texts, checkpoint) = match (texts, checkpoint) {
-        (Ok(texts), Ok(checkpoint)) => (texts, checkpoint),
-        (texts, checkpoint) => {
-            let problems = texts.err().into_iter().chain(checkpoint.err().unwrap_or_default()).collect();
+    let (input, checkpoint) = match (input, checkpoint) {
+        (Ok(input), Ok(checkpoint)) => (input, checkpoint),
+        (input, checkpoint) => {
+            let problems = input.err().into_iter().chain(checkpoint.err()).flatten().collect();
             return Err(Problems::from_list(problems));
         }
     };
-    let names: Vec<String> = (1..=texts.len()).map(|n| format!("text {n}")).collect();
-    let text_refs: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let name_refs: Vec<&str> = names.iter().map(String::as_str).collect();
-    let clock = Instant::now();
-    let tokens = checkpoint.tokenize(&text_refs, &name_refs).map_err(Problems::from_list)?;
-    let tokenising = clock.elapsed().as_secs_f64();
     let layers = plan.layers.resolve(checkpoint.n_layers(), &plan.checkpoint.label)?;
     let run = RunDir::stage(&plan.out, false)?;
-    let (warnings, forward) = match plan.want {
-        Want::Tokens => (Vec::new(), write_tokens(&checkpoint, &tokens, &layers, run.path(), watch)?),
-        Want::Pooled(pooling) => {
-            let found = extract(&checkpoint, &tokens, pooling, &layers, cache, watch)?;
-            let values: Vec<f32> = found.layers.iter().flat_map(|l| l.vectors.iter().copied()).collect();
-            let shape = (layers.len(), texts.len(), checkpoint.width());
-            let array = ArrayView3::from_shape(shape, &values)
-                .map_err(|e| Error::new(Code::Io01, "features.npy", "has the wrong shape").source(e))?;
-            npy::write(&run.path().join("features.npy"), array)?;
-            let named: Vec<String> = layers.iter().map(|l| format!("layer_{l}")).collect();
-            atomic::write(&run.path().join("layer_names.json"), serde_json::json!(named).to_string().as_bytes())?;
-            (found.warnings, found.forward_seconds)
+    let width = checkpoint.width();
+    let done = match input {
+        Input::Parts(parts) => {
+            let found =
+                parts.vectors(&checkpoint, plan.long_text, &layers, cache, watch).map_err(Problems::from_list)?;
+            write_features(&found.layers, parts.len(), width, run.path())?;
+            parts.write_rows(&checkpoint, run.path())?;
+            let (texts, vectors, tokens) = (parts.n_texts(), parts.len(), found.tokens);
+            Extracted { texts, tokens, vectors, layers, width, seconds: found.seconds, warnings: found.warnings }
+        }
+        Input::Texts(texts) => {
+            let names: Vec<String> = (1..=texts.len()).map(|n| format!("text {n}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let clock = Instant::now();
+            let contents: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let tokens = checkpoint.tokenize_long(&contents, &names, plan.long_text).map_err(Problems::from_list)?;
+            let tokenising = clock.elapsed().as_secs_f64();
+            let mut warnings: Vec<Warning> = checkpoint.long_texts(&tokens, &names).into_iter().collect();
+            let count = tokens.iter().map(|t| t.ids.len()).sum();
+            let (vectors, forward) = if let Want::Pooled(pooling) = plan.want {
+                let found = extract(&checkpoint, &tokens, pooling, &layers, cache, watch)?;
+                write_features(&found.layers, texts.len(), width, run.path())?;
+                warnings.extend(found.warnings);
+                (texts.len(), found.forward_seconds)
+            } else {
+                (count, write_tokens(&checkpoint, &tokens, &layers, run.path(), watch)?)
+            };
+            let seconds = tokenising + forward;
+            write_rows(&texts, &tokens, run.path())?;
+            Extracted { texts: texts.len(), tokens: count, vectors, layers, width, seconds, warnings }
         }
     };
-    write_rows(&texts, &tokens, run.path())?;
     watch.check()?;
     run.commit()?;
-    let count = tokens.iter().map(|t| t.ids.len()).sum();
-    let seconds = tokenising + forward;
-    Ok(Extracted { texts: texts.len(), tokens: count, layers, width: checkpoint.width(), seconds, warnings })
+    Ok(done)
+}
+
+/// What vectors are made of.
+enum Input {
+    Texts(Vec<String>),
+    Parts(Parts),
+}
+
+impl Input {
+    fn read(plan: &ExtractPlan) -> std::result::Result<Input, Vec<Error>> {
+        let one = |e: Error| vec![e];
+        match plan.want {
+            Want::Pooled(_) | Want::Tokens => read_texts(&plan.texts).map(Input::Texts).map_err(one),
+            Want::Words(context) => Parts::words(read_texts(&plan.texts).map_err(one)?, context).map(Input::Parts),
+            Want::Segments => Parts::segments(&read_segments(&plan.texts).map_err(one)?).map(Input::Parts),
+        }
+    }
+}
+
+/// `features.npy` and `layer_names.json`.
+fn write_features(layers: &[Pooled], vectors: usize, width: usize, folder: &Path) -> Result<()> {
+    let values: Vec<f32> = layers.iter().flat_map(|l| l.vectors.iter().copied()).collect();
+    let array = ArrayView3::from_shape((layers.len(), vectors, width), &values)
+        .map_err(|e| Error::new(Code::Io01, "features.npy", "has the wrong shape").source(e))?;
+    npy::write(&folder.join("features.npy"), array)?;
+    let named: Vec<String> = layers.iter().map(|l| format!("layer_{}", l.layer)).collect();
+    atomic::write(&folder.join("layer_names.json"), serde_json::json!(named).to_string().as_bytes())
 }
 
 /// The texts of a file.
@@ -164,10 +209,13 @@ fn write_tokens(
         let n = text.ids.len();
         let ids = text.ids.iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect();
         stored.push((format!("ids_{i}"), Dtype::I64, vec![n], ids));
-        let mut states = Vec::with_capacity(layers.len() * n * width * 4);
-        encoder.hidden_states(&[&text.ids], |layer, values: &[f32], _: &[Range<usize>]| {
-            if layers.contains(&Layer(layer)) {
-                states.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        let mut states = vec![0u8; layers.len() * n * width * 4];
+        for_each_window(&encoder, text, |layer, tokens, values| {
+            if let Ok(at) = layers.binary_search(&Layer(layer)) {
+                let from = (at * n + tokens.start) * width * 4;
+                for (bytes, value) in states[from..].chunks_exact_mut(4).zip(values) {
+                    bytes.copy_from_slice(&value.to_le_bytes());
+                }
             }
         })?;
         stored.push((format!("states_{i}"), Dtype::F32, vec![layers.len(), n, width], states));

@@ -107,7 +107,12 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         let Some(checkpoint) = found.keep(Checkpoint::open(spec)) else { continue };
         found.warnings.extend(checkpoint.record().warnings.iter().cloned());
         let layers = found.keep(plan.layers.resolve(checkpoint.n_layers(), &spec.label));
-        let tokens = texts.as_ref().and_then(|((distinct, _), names)| found.keep(checkpoint.tokenize(distinct, names)));
+        let tokens = texts
+            .as_ref()
+            .and_then(|((distinct, _), names)| found.keep(checkpoint.tokenize_long(distinct, names, plan.long_text)));
+        if let (Some(tokens), Some((_, names))) = (&tokens, &texts) {
+            found.warnings.extend(checkpoint.long_texts(tokens, names));
+        }
         if let (Some(tokens), Some(layers)) = (tokens, layers) {
             checkpoints.push(OpenCheckpoint { checkpoint, tokens, layers });
         }

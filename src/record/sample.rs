@@ -107,6 +107,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         plan: PlanRecord {
             study: "a study".to_owned(),
             pooling: Pooling::Mean,
+            long_text: LongText::Refuse,
             layers: checkpoints.iter().map(|(l, n)| ((*l).to_owned(), (0..=*n).map(Layer).collect())).collect(),
             folds: FoldSpec::Contiguous { k: 5 },
             alphas: AlphaGrid::default(),

@@ -1,6 +1,6 @@
 //! How the numbers were made, written from the plan, and what each of them means.
 
-use crate::encoder::Pooling;
+use crate::encoder::{LongText, Pooling};
 use crate::encoding::{AlphaGrid, EDGE_LIMIT, FoldSpec};
 use crate::ids::Layer;
 use crate::plot::words::{counted, percent, units};
@@ -77,13 +77,25 @@ fn paragraphs(record: &RunRecord) -> Vec<String> {
         Pooling::Cls => "that of the first token",
         Pooling::Last => "that of the last attended token",
     };
+    let long = match plan.long_text {
+        LongText::Refuse => "None has more tokens than a checkpoint takes at once",
+        LongText::Window => {
+            "Texts with more tokens than a checkpoint takes at once ran in overlapping windows, each half a window after the \
+             one before, every token's state taken from the window where it has most context on both sides"
+        }
+        LongText::Truncate => {
+            "Of texts with more tokens than a checkpoint takes at once the first ones were kept, with the special tokens at \
+             both ends"
+        }
+    };
     let layers: Vec<String> =
         plan.layers.iter().map(|(label, layers)| format!("{label}: {}", ranges(layers))).collect();
     let features = format!(
         "Features. Each distinct text went through each checkpoint once; a layer's hidden states became one vector per text, \
-         {pooling} (pooling {}). Layers: {}. Features were z-scored with the mean and population standard deviation of the \
+         {pooling} (pooling {}). {long} (long texts: {}). Layers: {}. Features were z-scored with the mean and population standard deviation of the \
          training rows of a fold; columns constant there were set to 0.",
         plan.pooling,
+        plan.long_text,
         layers.join("; ")
     );
     let folds = match plan.folds {
@@ -195,6 +207,9 @@ mod tests {
         assert!(text(&record).contains("special tokens included") && text(&record).contains("base: 0–4"));
         assert!(text(&record).contains("words, characters: scored alone"));
         record.plan.pooling = Pooling::Cls;
+        assert!(text(&record).contains("(long texts: refuse)"));
+        record.plan.long_text = LongText::Window;
+        assert!(text(&record).contains("ran in overlapping windows"));
         record.plan.confounds.clear();
         record.plan.folds = FoldSpec::Column;
         assert!(text(&record).contains("that of the first token"));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::spec::{AlphasSection, FoldKind, StudySpec};
-use crate::encoder::{CheckpointSpec, Pooling};
+use crate::encoder::{CheckpointSpec, LongText, Pooling};
 use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
 use crate::error::{Code, Error, Result};
 use crate::ids::{Digest, Layer};
@@ -24,6 +24,8 @@ pub struct Overrides {
     pub layers: Option<String>,
     /// `--pooling`
     pub pooling: Option<Pooling>,
+    /// `--long-text`
+    pub long_text: Option<LongText>,
 }
 
 /// Everything that a run needs to know.
@@ -43,6 +45,8 @@ pub struct Plan {
     pub responses: ResponsesPlan,
     /// How tokens become one vector.
     pub pooling: Pooling,
+    /// What happens to texts with more tokens than a checkpoint takes.
+    pub long_text: LongText,
     /// Which layers are scored.
     pub layers: LayerSelection,
     /// How outer folds are made.
@@ -176,6 +180,7 @@ impl Plan {
         let mut applied = BTreeMap::new();
         applied.extend(overrides.layers.as_ref().map(|l| ("--layers".to_owned(), l.clone())));
         applied.extend(overrides.pooling.map(|p| ("--pooling".to_owned(), p.to_string())));
+        applied.extend(overrides.long_text.map(|l| ("--long-text".to_owned(), l.to_string())));
         Ok(Plan {
             name: spec.study.name,
             study_path: study.to_owned(),
@@ -190,6 +195,7 @@ impl Plan {
             },
             responses,
             pooling: overrides.pooling.or(spec.features.pooling).unwrap_or(Pooling::Mean),
+            long_text: overrides.long_text.or(spec.features.long_text).unwrap_or_default(),
             layers,
             folds,
             alphas,

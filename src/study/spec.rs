@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
-use crate::encoder::Pooling;
+use crate::encoder::{LongText, Pooling};
 use crate::encoding::ScoreName;
 use crate::error::{Code, Error, nearest};
 use crate::ids::Digest;
@@ -79,6 +79,8 @@ pub struct ResponsesSection {
 pub struct FeaturesSection {
     /// How tokens become one vector.
     pub pooling: Option<Pooling>,
+    /// What happens to texts with more tokens than a checkpoint takes.
+    pub long_text: Option<LongText>,
 }
 
 /// `[encoding]`
@@ -136,7 +138,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("study", &["name"]),
     ("stimuli", &["table", "id", "text", "group", "fold", "confounds"]),
     ("responses", &["table", "id", "targets", "subject", "subjects", "rows_in_order"]),
-    ("features", &["pooling"]),
+    ("features", &["pooling", "long_text"]),
     ("encoding", &["folds", "k", "alphas", "score"]),
 ];
 

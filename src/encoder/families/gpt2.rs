@@ -66,6 +66,10 @@ impl Architecture for Gpt2 {
         }
     }
 
+    fn causal(&self) -> bool {
+        true
+    }
+
     fn params(&self) -> Vec<Param> {
         let (width, inner) = (self.width, self.inner);
         let mut list = ParamList::new(self.initializer_range);

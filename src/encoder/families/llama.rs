@@ -125,6 +125,10 @@ impl Architecture for Llama {
         }
     }
 
+    fn causal(&self) -> bool {
+        true
+    }
+
     fn params(&self) -> Vec<Param> {
         let (width, inner) = (self.width, self.inner);
         let (queries, keys) = (self.heads * self.size, self.groups * self.size);

@@ -76,6 +76,11 @@ pub(crate) trait Architecture: std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether no token sees those behind it.
+    fn causal(&self) -> bool {
+        false
+    }
+
     /// Arranges the tensors named by `params`.
     fn build(&self, tensors: &mut Tensors) -> candle_core::Result<Box<dyn Model>>;
 }

@@ -5,6 +5,7 @@ mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
+use super::long::Window;
 use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
 use crate::io::{bounded, digest_of_files};
@@ -13,12 +14,18 @@ use crate::io::{bounded, digest_of_files};
 const MAX_TEXT_BYTES: usize = 1_000_000;
 
 /// A text as the encoder sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// Token ids, special tokens included.
     pub ids: Vec<u32>,
     /// Which of them are special tokens.
     pub special: Vec<bool>,
+    /// For each token the bytes of the text that it stands for, from and to; equal for special tokens.
+    pub offsets: Vec<(usize, usize)>,
+    /// The parts in which a long text runs; none when it runs as a whole.
+    pub windows: Vec<Window>,
+    /// Number of tokens that were cut off a long text.
+    pub dropped: usize,
 }
 
 /// The tokenizer of a checkpoint.
@@ -87,6 +94,8 @@ impl Tokenizer {
         Ok(Tokens {
             ids: encoding.get_ids().to_vec(),
             special: encoding.get_special_tokens_mask().iter().map(|m| *m != 0).collect(),
+            offsets: encoding.get_offsets().to_vec(),
+            ..Tokens::default()
         })
     }
 }
