@@ -2,7 +2,10 @@
 
 mod architecture;
 mod bad;
+mod bad_bold;
 mod cli;
 mod deps;
 mod golden;
+mod nifti;
+mod parcellate;
 mod support;

@@ -31,6 +31,9 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Rebuild figures and report of a finished run from its run.json; compute nothing.
     Report(ReportArgs),
+    /// Turn BOLD runs into one series per parcel of an atlas.
+    #[command(after_help = super::parcellate::EXAMPLES)]
+    Parcellate(Box<super::parcellate::ParcellateArgs>),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

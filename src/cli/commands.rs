@@ -24,6 +24,10 @@ pub(super) fn run(args: Args) -> Option<Status> {
             (check(args), json)
         }
         Command::Report(args) => (rebuild(&args), false),
+        Command::Parcellate(args) => match super::parcellate::run(&args) {
+            Ok(status) => return status,
+            Err(problems) => (Err(problems), args.json),
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "brainscore", &mut script);
@@ -45,8 +49,9 @@ pub(super) fn run(args: Args) -> Option<Status> {
     Some(found.status())
 }
 
-fn threads(shared: &SharedArgs) -> Result<(), Error> {
-    let n = match shared.threads {
+/// Starts the threads that a flag asks for, or one per core.
+pub(super) fn threads(wanted: Option<u16>) -> Result<(), Error> {
+    let n = match wanted {
         Some(n) => usize::from(n),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
@@ -84,7 +89,7 @@ fn plan(checkpoints: &[String], study: &Path, shared: &SharedArgs) -> Result<Pla
 }
 
 fn compare(args: CompareArgs) -> Result<(), Problems> {
-    threads(&args.shared)?;
+    threads(args.shared.threads)?;
     let progress = Progress::new();
     let finished = match &args.study {
         Some(study) => {
@@ -117,14 +122,14 @@ fn summary(finished: &Finished) -> serde_json::Value {
     })
 }
 
-fn warnings(list: &[Warning]) {
+pub(super) fn warnings(list: &[Warning]) {
     for warning in list {
         note(&format!("warning: {warning}"));
     }
 }
 
 fn check(args: CheckArgs) -> Result<(), Problems> {
-    threads(&args.shared)?;
+    threads(args.shared.threads)?;
     let prepared = pipeline::prepare(plan(&args.checkpoints, &args.study, &args.shared)?)?;
     warnings(&prepared.warnings);
     if args.shared.json {

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod messages;
+mod parcellate;
 mod progress;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
