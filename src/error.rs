@@ -82,7 +82,10 @@ codes! {
     St08 = "ST-08", Input, "a tensor's shape disagrees with the configuration";
     St09 = "ST-09", Input, "a tensor's number type cannot be used as a weight";
     St10 = "ST-10", Input, "a weight is NaN or infinite";
+    St11 = "ST-11", Input, "the list of shards cannot be used";
+    St13 = "ST-13", Input, "a pickle holds more than tensors and plain values, or is damaged";
     St14 = "ST-14", Input, "a checkpoint folder holds no weights file that can be read";
+    St15 = "ST-15", Input, "an adapter cannot be merged";
     Cf01 = "CF-01", Input, "config.json is missing or is no JSON object";
     Cf02 = "CF-02", Input, "config.json holds a key twice";
     Cf03 = "CF-03", Input, "the model type is not supported";

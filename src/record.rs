@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Comparison;
-use crate::encoder::{CheckpointRecord, Pooling};
+use crate::encoder::{Attestation, CheckpointRecord, Pooling};
 use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
 use crate::error::Warning;
 use crate::ids::{Digest, Layer, StimulusId, SubjectId, TargetId};
@@ -26,6 +26,12 @@ pub struct RunRecord {
     pub inputs: Vec<InputRecord>,
     /// What was scored.
     pub checkpoints: Vec<CheckpointRecord>,
+    /// What is known about the checkpoints' weights.
+    #[serde(default)]
+    pub attestations: Vec<Attestation>,
+    /// How the hidden states were come by, per checkpoint.
+    #[serde(default)]
+    pub extraction: Vec<ExtractionRecord>,
     /// What the responses are.
     pub responses: ResponsesRecord,
     /// The outer folds, by row id.
@@ -88,6 +94,17 @@ pub struct InputRecord {
     pub name: String,
     /// SHA-256 of its bytes.
     pub sha256: Digest,
+}
+
+/// How the hidden states of a checkpoint were come by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtractionRecord {
+    /// Label of the checkpoint.
+    pub checkpoint: String,
+    /// Distinct texts that ran through the encoder.
+    pub texts_run: usize,
+    /// Distinct texts that were read from the cache.
+    pub texts_cached: usize,
 }
 
 /// Who responded, and where.

@@ -42,6 +42,13 @@ fn array(study: &TinyStudy, bytes: &[u8], in_order: bool) {
     );
 }
 
+/// Replaces the weights by a list that names one shard.
+fn shards(study: &TinyStudy, shard: &str) {
+    std::fs::remove_file(study.path(WEIGHTS)).unwrap();
+    let map = json!({"weight_map": {"embeddings.word_embeddings.weight": shard}});
+    study.write("model/model.safetensors.index.json", map.to_string());
+}
+
 const CASES: &[Case] = &[
     case("weights/ST-01-empty", &["model.safetensors: is empty"], |s| s.write(WEIGHTS, "")),
     case("weights/ST-01-short", &["has 5 bytes"], |s| s.write(WEIGHTS, [1, 2, 3, 4, 5])),
@@ -94,6 +101,22 @@ const CASES: &[Case] = &[
             s.weights(&all);
         },
     ),
+    case("weights/ST-11-shard-outside", &["model.safetensors.index.json", "\"../model.safetensors\""], |s| {
+        shards(s, "../model.safetensors");
+    }),
+    case("weights/ST-11-shard-absolute", &["\"/model.safetensors\"", "plain names"], |s| {
+        shards(s, "/model.safetensors");
+    }),
+    case("weights/ST-11-shard-missing", &["\"model-00001.safetensors\"", "does not exist"], |s| {
+        shards(s, "model-00001.safetensors");
+    }),
+    case("weights/ST-13-foreign-name", &["pytorch_model.bin", "posix.system", "Nothing was executed"], |s| {
+        std::fs::remove_file(s.path(WEIGHTS)).unwrap();
+        s.write("model/pytorch_model.bin", b"\x80\x02cposix\nsystem\nq\x00X\x04\x00\x00\x00true\x85R.");
+    }),
+    case("weights/ST-15-other-adapter", &["adapter_config.json", "peft_type is \"LOHA\""], |s| {
+        s.write("model/adapter_config.json", "{\"peft_type\": \"LOHA\"}");
+    }),
     case("weights/ST-14-none", &["holds no model.safetensors"], |s| std::fs::remove_file(s.path(WEIGHTS)).unwrap()),
     case("config/CF-01-missing", &["config.json: does not exist"], |s| {
         std::fs::remove_file(s.path("model/config.json")).unwrap()

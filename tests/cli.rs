@@ -139,6 +139,8 @@ fn a_run_is_complete_and_private() {
         "layerwise.svg",
         "layerwise.png",
         "difference.svg",
+        "weights.svg",
+        "weights.png",
         "difference.png",
         "demo",
     ]);

@@ -149,7 +149,7 @@ fn threads_and_caches_change_no_bit() {
     assert_eq!(bytes("3", None), first);
     assert_eq!(bytes("1", Some("cache")), first);
     assert_eq!(bytes("2", Some("cache")), first);
-    let entry = run.path("cache").join(&listing(&run.path("cache"))[0]);
+    let entry = run.path("cache/atlases").join(&listing(&run.path("cache/atlases"))[0]);
     let mut damaged = std::fs::read(&entry).unwrap();
     damaged[100] ^= 1;
     std::fs::write(&entry, damaged).unwrap();

@@ -57,12 +57,13 @@ pub(super) fn key(atlas: &Atlas, grid: &Grid, mask: Option<&Mask>, interpolation
 }
 
 fn path(folder: &Path, key: &Digest) -> PathBuf {
-    folder.join(format!("atlas-{key}.bin"))
+    folder.join("atlases").join(format!("{key}.bin"))
 }
 
 /// Writes a projector.
 pub(super) fn store(folder: &Path, key: &Digest, projector: &Projector) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder.display(), "creating", e))?;
+    let folder = folder.join("atlases");
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(folder.display(), "creating", e))?;
     let (cholesky, matrix) = match &projector.solver {
         Solver::Cholesky(matrix) => (true, matrix),
         Solver::PseudoInverse(matrix) => (false, matrix),
@@ -77,7 +78,7 @@ pub(super) fn store(folder: &Path, key: &Digest, projector: &Projector) -> Resul
         empty: projector.empty.clone(),
         warnings: projector.warnings.clone(),
     };
-    let place = path(folder, key);
+    let place = folder.join(format!("{key}.bin"));
     let head = serde_json::to_vec(&head).map_err(|e| Error::io(place.display(), "encoding", e.into()))?;
     let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(&head);

@@ -4,6 +4,8 @@ use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::encoder::Pooling;
+use crate::encoding::engine::Precision;
+use crate::pipeline::Want;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,6 +15,18 @@ Examples:
       Compares two checkpoint folders and an untrained copy; the first one is the reference.
   brainscore check bert-base --study study.toml
       Reads and checks every input, computes nothing.";
+
+const FIT_EXAMPLES: &str = "\
+Examples:
+  brainscore fit --x layer3.npy --y sub-01.npy --y sub-02.npy --folds fold.npy --out fit
+      scores.csv (feature_space, subject, target, cod, r, …), folds.parquet, fit.json.";
+
+const EXTRACT_EXAMPLES: &str = "\
+Examples:
+  brainscore extract bert-base --texts sentences.txt --out features
+      features.npy (layers, texts, width), rows.csv, layer_names.json.
+  brainscore extract bert-base --texts stimuli.csv --pooling tokens --layers 0,-1 --out states
+      hidden_states.safetensors with the states of every token.";
 
 /// How well the layers of a text encoder predict a brain, and whether fine-tuning changed that.
 #[derive(Debug, Parser)]
@@ -29,6 +43,16 @@ pub(super) enum Command {
     Compare(CompareArgs),
     /// Read and check every input of a comparison; list all problems; compute nothing.
     Check(CheckArgs),
+    /// Fit cross-validated ridge on plain NumPy arrays.
+    #[command(after_help = FIT_EXAMPLES)]
+    Fit(FitArgs),
+    /// Write the hidden states of texts as NumPy or safetensors files.
+    #[command(after_help = EXTRACT_EXAMPLES)]
+    Extract(ExtractArgs),
+    /// Say what a checkpoint is, and what would be refused about it and why.
+    Inspect(InspectArgs),
+    /// Look after the cache of hidden states.
+    Cache(CacheCommandArgs),
     /// Rebuild figures and report of a finished run from its run.json; compute nothing.
     Report(ReportArgs),
     /// Turn BOLD runs into one series per parcel of an atlas.
@@ -59,6 +83,8 @@ pub(super) struct CompareArgs {
     /// Replace a finished run at --out.
     #[arg(long)]
     pub overwrite: bool,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     #[command(flatten)]
     pub shared: SharedArgs,
 }
@@ -92,6 +118,110 @@ pub(super) struct SharedArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct CacheArgs {
+    /// Compute hidden states anew and keep none.
+    #[arg(long, conflicts_with = "cache_dir")]
+    pub no_cache: bool,
+    /// Where hidden states are kept [default: $BRAINSCORE_CACHE, else the user's cache folder].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub cache_dir: Option<PathBuf>,
+    /// Largest size of the cache; the least recently used entries leave first.
+    #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = bytes)]
+    pub cache_size: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExtractArgs {
+    /// `[label=]folder`, `[label=]hub-id[@revision]` or `[label=]untrained:SEED:folder`.
+    #[arg(value_name = "CHECKPOINT", value_hint = ValueHint::DirPath)]
+    pub checkpoint: String,
+    /// Texts: .txt line by line, .json list, or a table with a column `text`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub texts: PathBuf,
+    /// New directory for the files.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// One vector per text (mean, mean-words, cls, last), or `tokens`: the states of every token.
+    #[arg(long, default_value = "mean", value_parser = want)]
+    pub pooling: Want,
+    /// Layers: `all`, or numbers such as `0,3,-1`.
+    #[arg(long, value_name = "LIST", default_value = "all", allow_hyphen_values = true)]
+    pub layers: String,
+    /// Number of threads [default: one per core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct FitArgs {
+    /// Features (rows, features); repeat for more feature spaces.
+    #[arg(long, value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub x: Vec<PathBuf>,
+    /// Responses (rows, targets); repeat for more subjects.
+    #[arg(long, value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub y: Vec<PathBuf>,
+    /// Outer fold of each row.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub folds: PathBuf,
+    /// Ridge penalties [default: 1e-1 … 1e7 in half decades].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub alphas: Option<PathBuf>,
+    /// Band of each feature, counted from 0.
+    #[arg(long, value_name = "FILE", requires = "band_scales", value_hint = ValueHint::FilePath)]
+    pub bands: Option<PathBuf>,
+    /// Factor of each band's columns after z-scoring.
+    #[arg(long, value_name = "FILE", requires = "bands", value_hint = ValueHint::FilePath)]
+    pub band_scales: Option<PathBuf>,
+    /// New directory for the scores.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
+    #[arg(long, default_value = "mixed", value_parser = precision)]
+    pub precision: Precision,
+    /// Memory to use at most beside the arrays, such as 2G.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory: Option<u64>,
+    /// Number of threads [default: one per core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Print the summary as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InspectArgs {
+    /// `[label=]folder`, `[label=]hub-id[@revision]` or `[label=]untrained:SEED:folder`.
+    #[arg(value_name = "CHECKPOINT", value_hint = ValueHint::DirPath)]
+    pub checkpoint: String,
+    /// Print the result as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CacheCommandArgs {
+    /// What to do.
+    #[arg(value_enum)]
+    pub action: CacheAction,
+    /// Where the cache is [default: $BRAINSCORE_CACHE, else the user's cache folder].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub cache_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum CacheAction {
+    /// Count entries and bytes.
+    List,
+    /// Read every entry and remove damaged ones.
+    Verify,
+    /// Remove all entries.
+    Clear,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct ReportArgs {
     /// The directory of a finished run.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -105,10 +235,45 @@ fn pooling(text: &str) -> Result<Pooling, String> {
     })
 }
 
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "double" => Ok(Precision::Double),
+        "mixed" => Ok(Precision::Mixed),
+        "single" => Ok(Precision::Single),
+        _ => Err("expected one of double, mixed, single".to_owned()),
+    }
+}
+
+fn want(text: &str) -> Result<Want, String> {
+    match text {
+        "tokens" => Ok(Want::Tokens),
+        other => pooling(other).map(Want::Pooled).map_err(|e| format!("{e}, tokens")),
+    }
+}
+
+/// A size such as `500M`, `10G` or a number of bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 'K' | 'k')) => (&text[..at], 1 << 10),
+        Some((at, 'M' | 'm')) => (&text[..at], 1 << 20),
+        Some((at, 'G' | 'g')) => (&text[..at], 1 << 30),
+        Some((at, 'T' | 't')) => (&text[..at], 1 << 40),
+        _ => (text, 1),
+    };
+    let number: u64 = number.parse().map_err(|_| "expected a size such as 500M or 10G".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!((bytes("10G"), bytes("5k"), bytes("7")), (Ok(10 << 30), Ok(5 << 10), Ok(7)));
+        assert!(bytes("ten").is_err() && bytes("").is_err() && bytes("99999999999T").is_err());
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

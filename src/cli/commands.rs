@@ -3,14 +3,18 @@ use std::path::Path;
 use clap::CommandFactory;
 use serde_json::json;
 
-use super::args::{Args, CheckArgs, Command, CompareArgs, ReportArgs, SharedArgs};
+use super::args::{
+    Args, CacheAction, CacheArgs, CacheCommandArgs, CheckArgs, Command, CompareArgs, ExtractArgs, FitArgs, InspectArgs,
+    ReportArgs, SharedArgs,
+};
 use super::messages::{note, problems, say};
 use super::progress::Progress;
-use crate::encoder::CheckpointSpec;
-use crate::error::{Code, Error, Problems, Status, Warning};
-use crate::pipeline::{self, Finished, Prepared};
+use crate::encoder::{Checkpoint, CheckpointSpec};
+use crate::error::{Code, Error, Problems, Status, Warning, first_five};
+use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared};
 use crate::report;
-use crate::study::{Overrides, Plan};
+use crate::store::{StateCache, default_cache_folder};
+use crate::study::{LayerSelection, Overrides, Plan};
 
 /// Runs a command; `None` is success.
 pub(super) fn run(args: Args) -> Option<Status> {
@@ -23,6 +27,13 @@ pub(super) fn run(args: Args) -> Option<Status> {
             let json = args.shared.json;
             (check(args), json)
         }
+        Command::Inspect(args) => (inspect(&args), args.json),
+        Command::Fit(args) => {
+            let json = args.json;
+            (fit(args), json)
+        }
+        Command::Extract(args) => (extract(&args), false),
+        Command::Cache(args) => (cache(&args), false),
         Command::Report(args) => (rebuild(&args), false),
         Command::Parcellate(args) => match super::parcellate::run(&args) {
             Ok(status) => return status,
@@ -50,8 +61,8 @@ pub(super) fn run(args: Args) -> Option<Status> {
 }
 
 /// Starts the threads that a flag asks for, or one per core.
-pub(super) fn threads(wanted: Option<u16>) -> Result<(), Error> {
-    let n = match wanted {
+pub(super) fn threads(asked: Option<u16>) -> Result<(), Error> {
+    let n = match asked {
         Some(n) => usize::from(n),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
@@ -94,7 +105,8 @@ fn compare(args: CompareArgs) -> Result<(), Problems> {
     let finished = match &args.study {
         Some(study) => {
             let plan = plan(&args.checkpoints, study, &args.shared)?;
-            pipeline::compare(plan, &args.out, args.overwrite, &progress)?
+            let cache = open_cache(&args.cache)?;
+            pipeline::compare(plan, &args.out, args.overwrite, cache.as_ref(), &progress)?
         }
         None => pipeline::compare_demo(&args.out, &overrides(&args.shared), args.overwrite, &progress)?,
     };
@@ -105,6 +117,116 @@ fn compare(args: CompareArgs) -> Result<(), Problems> {
         say(&report::text_summary(&finished.record));
         say(&format!("report: {}", finished.folder.join("report.html").display()));
     }
+    Ok(())
+}
+
+/// The cache that the flags ask for.
+fn open_cache(args: &CacheArgs) -> Result<Option<StateCache>, Error> {
+    if args.no_cache {
+        return Ok(None);
+    }
+    let folder = args.cache_dir.clone().map_or_else(default_cache_folder, Ok)?;
+    Ok(Some(StateCache::open(&folder, args.cache_size)))
+}
+
+fn extract(args: &ExtractArgs) -> Result<(), Problems> {
+    threads(args.threads)?;
+    let plan = ExtractPlan {
+        checkpoint: CheckpointSpec::parse(&args.checkpoint)?,
+        texts: args.texts.clone(),
+        want: args.pooling,
+        layers: LayerSelection::parse(&args.layers)?,
+        out: args.out.clone(),
+    };
+    let done = pipeline::extract_to_files(&plan, open_cache(&args.cache)?.as_ref(), &Progress::new())?;
+    warnings(&done.warnings);
+    say(&format!(
+        "{} texts, {} tokens, {} layers × {}: {}",
+        done.texts,
+        done.tokens,
+        done.layers.len(),
+        done.width,
+        args.out.display()
+    ));
+    Ok(())
+}
+
+fn fit(args: FitArgs) -> Result<(), Problems> {
+    threads(args.threads)?;
+    let plan = ArrayFit {
+        x: args.x,
+        y: args.y,
+        folds: args.folds,
+        alphas: args.alphas,
+        bands: args.bands.zip(args.band_scales),
+        precision: args.precision,
+        memory: args.memory,
+        out: args.out,
+        overwrite: false,
+    };
+    let done = pipeline::fit_arrays(&plan, &Progress::new())?;
+    if args.json {
+        say(&json!(done).to_string());
+        return Ok(());
+    }
+    let number = |value: Option<f64>| value.map_or("undefined".to_owned(), |v| format!("{v:.4}"));
+    for space in &done.feature_spaces {
+        say(&format!(
+            "{}: mean cod {}, mean r {}, {} undefined targets",
+            space.name,
+            number(space.mean_cod),
+            number(space.mean_r),
+            space.undefined
+        ));
+    }
+    say(&format!("scores: {}", plan.out.join("scores.csv").display()));
+    Ok(())
+}
+
+fn inspect(args: &InspectArgs) -> Result<(), Problems> {
+    let spec = CheckpointSpec::parse(&args.checkpoint)?;
+    let checkpoint = Checkpoint::open(&spec).map_err(Problems::from_list)?;
+    let record = checkpoint.record();
+    if args.json {
+        say(&json!(record).to_string());
+        return Ok(());
+    }
+    say(&format!("source      {}", record.source));
+    say(&format!("family      {}", record.family));
+    say(&format!(
+        "layers      {} (embedding output and {} blocks) × {}",
+        checkpoint.n_layers(),
+        record.blocks,
+        record.width
+    ));
+    say(&format!("parameters  {}", record.parameters));
+    say(&format!("config      {}", record.config_sha256));
+    say(&format!("tokenizer   {}", record.tokenizer_sha256));
+    match (record.weights_sha256, record.untrained_seed) {
+        (Some(weights), _) => say(&format!("weights     {weights}")),
+        (None, seed) => say(&format!("weights     random, seed {}", seed.unwrap_or_default())),
+    }
+    say(&format!("prefix      {:?}", record.prefix));
+    say(&format!("ignored     {} tensors: {}", record.ignored_tensors.len(), first_five(&record.ignored_tensors)));
+    say("nothing would be refused");
+    Ok(())
+}
+
+fn cache(args: &CacheCommandArgs) -> Result<(), Problems> {
+    let folder = args.cache_dir.clone().map_or_else(default_cache_folder, Ok)?;
+    let cache = StateCache::open(&folder, u64::MAX);
+    let content = match args.action {
+        CacheAction::List => cache.content(),
+        CacheAction::Verify => cache.verify(),
+        CacheAction::Clear => cache.clear()?,
+    };
+    let what = match args.action {
+        CacheAction::List => "".to_owned(),
+        CacheAction::Verify => format!(", {} damaged removed", content.damaged),
+        CacheAction::Clear => ", all removed".to_owned(),
+    };
+    let size = content.bytes as f64 / f64::from(1 << 20);
+    say(&format!("{}: {} entries, {size:.1} MiB{what}", cache.folder().display(), content.entries));
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::atlas::Interpolation;
 use crate::bold::{Cleaning, Filter, Selection, Standardize, Strategy};
 use crate::error::{Code, Error, Problems, Status, Warning};
 use crate::pipeline::{self, ParcellateSpec, Parcellated};
+use crate::store::default_cache_folder;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -171,16 +172,9 @@ fn spec(args: &ParcellateArgs) -> Result<ParcellateSpec, Error> {
             InterpolationArg::Nearest => Interpolation::Nearest,
         },
         out: args.out.clone(),
-        cache: (!args.no_cache).then(|| args.cache.clone().or_else(default_cache)).flatten(),
+        // Without a home there is no cache, and every run factorises anew.
+        cache: (!args.no_cache).then(|| args.cache.clone().or_else(|| default_cache_folder().ok())).flatten(),
     })
-}
-
-/// `$BRAINSCORE_CACHE`, else the user's cache directory.
-fn default_cache() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    set("BRAINSCORE_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|p| p.join("brainscore")))
-        .or_else(|| set("HOME").map(|p| p.join(".cache/brainscore")))
 }
 
 fn told(done: &Parcellated) {

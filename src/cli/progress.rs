@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{Code, Error, Result};
@@ -34,12 +34,20 @@ impl Progress {
     }
 }
 
+/// Units per second, with a decimal only where there are few.
+fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    let per_second = state.per_sec();
+    let decimals = usize::from(per_second < 10.0);
+    // A bar that cannot be written is no reason to stop.
+    write!(out, "{per_second:.decimals$}").ok();
+}
+
 impl Watch for Progress {
     fn begin(&self, stage: &str, unit: &str, total: u64) {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        let template = "{msg:28} {bar:30} {human_pos}/{human_len} ".to_owned() + unit + " ({per_sec}, {eta} left)";
+        let template = "{msg:28} {bar:30} {human_pos}/{human_len} ".to_owned() + unit + " ({rate}/s, {eta} left)";
         if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style.progress_chars("=> "));
+            bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
         }
         bar.set_message(super::messages::printable(stage));
         bar.enable_steady_tick(Duration::from_millis(200));

@@ -1,29 +1,29 @@
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
-use super::bert::{self, Bert, BertConfig};
 use super::config::Config;
+use super::families::{self, Architecture, Model};
+use super::layers::Tensors;
 use super::packed::Packed;
 use super::params::{Param, candle_error};
 use super::source::{CheckpointSpec, Place};
 use super::tokenizer::{Tokenizer, Tokens};
-use super::weights::WeightsFile;
+use super::weights::{Adapter, Weights};
 use super::{CheckpointRecord, hub, ops};
 use crate::error::{Code, Error, Result};
-
-/// Model families that can be scored (`model_type` in config.json).
-pub const FAMILIES: &[&str] = &["bert"];
 
 /// A checkpoint that was opened and checked: config, tokenizer and weights belong together. Holds no weights yet.
 #[derive(Debug)]
 pub struct Checkpoint {
     record: CheckpointRecord,
-    config: BertConfig,
+    architecture: Box<dyn Architecture>,
     params: Vec<Param>,
     tokenizer: Tokenizer,
-    weights: Option<WeightsFile>,
+    weights: Option<Weights>,
 }
 
 impl Checkpoint {
@@ -42,22 +42,25 @@ impl Checkpoint {
     }
 
     fn open_folder(spec: &CheckpointSpec, folder: PathBuf) -> std::result::Result<Checkpoint, Vec<Error>> {
-        let tokenizer = Tokenizer::read(&folder);
-        let architecture = Config::read(&folder).and_then(|config| {
-            let family = config.model_type()?.to_owned();
-            if !FAMILIES.contains(&family.as_str()) {
-                return Err(config.unsupported(&family, FAMILIES));
-            }
-            Ok((BertConfig::read(&config)?, config.digest(), family))
-        });
-        let (config, config_sha256, family) = match architecture {
+        let adapter = Adapter::find(&folder).map_err(|e| vec![e])?;
+        // An adapter's folder may hold a tokenizer of its own; the configuration is always that of its base.
+        let base = adapter.as_ref().map_or(&folder, |adapter| &adapter.base).clone();
+        let own_tokenizer = adapter.is_none() || Tokenizer::is_in(&folder);
+        let architecture = Config::read(&base)
+            .and_then(|config| Ok((families::read(&config)?, config.digest(), config.model_type()?.to_owned())));
+        let family = architecture.as_ref().ok().map(|(_, _, family)| family.as_str());
+        let tokenizer = Tokenizer::read(if own_tokenizer { &folder } else { &base }, family);
+        let (architecture, config_sha256, family) = match architecture {
             Ok(architecture) => architecture,
             Err(e) => return Err(std::iter::once(e).chain(tokenizer.err()).collect()),
         };
-        let params = config.params();
+        let (shape, params) = (architecture.shape(), architecture.params());
         let weights = match spec.source.untrained {
             Some(_) => Ok(None),
-            None => WeightsFile::check(&folder, &params, &bert::PREFIXES).map(Some),
+            None => {
+                let (stem, transposed) = (architecture.stem(), architecture.transposed());
+                Weights::check(&base, &params, stem, adapter, transposed).map(Some)
+            }
         };
         let (weights, tokenizer) = match (weights, tokenizer) {
             (Ok(weights), Ok(tokenizer)) => (weights, tokenizer),
@@ -70,16 +73,19 @@ impl Checkpoint {
             source: spec.source.to_string(),
             untrained_seed: spec.source.untrained,
             family,
-            blocks: config.blocks,
-            width: config.width,
+            blocks: shape.blocks,
+            width: shape.width,
             parameters: params.iter().map(|p| p.len() as u64).sum(),
             config_sha256,
             tokenizer_sha256: tokenizer.digest(),
-            weights_sha256: weights.as_ref().map(|w| w.digest),
+            weights_sha256: weights.as_ref().map(Weights::digest),
+            weights_files: weights.as_ref().map(Weights::file_names).unwrap_or_default(),
+            adapter: weights.as_ref().and_then(Weights::adapter),
             prefix: weights.as_ref().map(|w| w.prefix.clone()).unwrap_or_default(),
             ignored_tensors: weights.as_ref().map(|w| w.ignored.clone()).unwrap_or_default(),
+            warnings: weights.as_ref().map(|w| w.warnings.clone()).unwrap_or_default(),
         };
-        Ok(Checkpoint { record, config, params, tokenizer, weights })
+        Ok(Checkpoint { record, architecture, params, tokenizer, weights })
     }
 
     /// What the checkpoint is.
@@ -89,12 +95,12 @@ impl Checkpoint {
 
     /// Number of layers: the embedding output and one per block.
     pub fn n_layers(&self) -> usize {
-        self.config.blocks + 1
+        self.record.blocks + 1
     }
 
     /// Width of a hidden state.
     pub fn width(&self) -> usize {
-        self.config.width
+        self.record.width
     }
 
     /// Tokenises texts; `names` identify them in messages.
@@ -111,7 +117,8 @@ impl Checkpoint {
                 Err(e) => problems.push(e),
             }
         }
-        if let Some(first) = all.first().filter(|_| all.iter().all(|t| !t.special.contains(&true))) {
+        let bare = self.architecture.shape().special_tokens && all.iter().all(|t| !t.special.contains(&true));
+        if let Some(first) = all.first().filter(|_| bare) {
             problems.push(
                 Error::new(Code::Tk03, self.tokenizer.place(), "adds no special tokens around a text")
                     .expected(format!("[CLS] … [SEP], as {} was trained with", self.record.family))
@@ -129,36 +136,54 @@ impl Checkpoint {
         if tokens.ids.is_empty() {
             return Err(Error::new(Code::Tk04, place(), "yields no token"));
         }
-        if let Some(id) = tokens.ids.iter().find(|id| **id as usize >= self.config.vocabulary) {
+        let shape = self.architecture.shape();
+        if let Some(id) = tokens.ids.iter().find(|id| **id as usize >= shape.vocabulary) {
             return Err(Error::new(Code::Tk02, place(), format!("token {id} has no embedding"))
-                .expected(format!("ids below vocab_size {}", self.config.vocabulary))
+                .expected(format!("ids below vocab_size {}", shape.vocabulary))
                 .hint("The tokenizer belongs to another model"));
         }
-        if tokens.ids.len() > self.config.positions {
+        if tokens.ids.len() > shape.longest {
             return Err(Error::new(Code::Tk05, place(), format!("has {} tokens", tokens.ids.len()))
-                .expected(format!("at most {} (max_position_embeddings)", self.config.positions))
+                .expected(format!("at most {} (max_position_embeddings)", shape.longest))
                 .hint("Shorten the text"));
         }
         Ok(tokens)
     }
 
-    /// Loads the weights (or draws fresh ones) and returns the encoder.
-    pub fn load(&self) -> Result<Encoder> {
-        let tensors = match (&self.weights, self.record.untrained_seed) {
-            (Some(file), _) => file.load(&self.params)?,
+    /// Share of tokens that the tokenizer does not know.
+    pub fn unknown_share(&self, texts: &[Tokens]) -> f64 {
+        let Some(unknown) = self.tokenizer.unknown_id() else { return 0.0 };
+        let all: usize = texts.iter().map(|t| t.ids.len()).sum();
+        let found: usize = texts.iter().map(|t| t.ids.iter().filter(|id| **id == unknown).count()).sum();
+        found as f64 / all.max(1) as f64
+    }
+
+    /// Every tensor that the architecture needs.
+    pub(super) fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// The tensors: stored, or fresh random ones.
+    pub(super) fn tensors(&self) -> Result<HashMap<String, Tensor>> {
+        match (&self.weights, self.record.untrained_seed) {
+            (Some(weights), _) => weights.load(&self.params),
             (None, seed) => {
                 let seed = seed.unwrap_or_default();
-                self.params.iter().map(|p| Ok((p.name.clone(), p.untrained(seed)?))).collect::<Result<_>>()?
+                self.params.par_iter().map(|p| Ok((p.name.clone(), p.untrained(seed)?))).collect()
             }
-        };
-        let model = Bert::new(&self.config, tensors).map_err(candle_error)?;
-        Ok(Encoder { model, width: self.config.width })
+        }
+    }
+
+    /// Loads the weights (or draws fresh ones) and returns the encoder.
+    pub fn load(&self) -> Result<Encoder> {
+        let model = self.architecture.build(&mut Tensors::new(self.tensors()?)).map_err(candle_error)?;
+        Ok(Encoder { model, width: self.record.width })
     }
 }
 
 /// An encoder with its weights in memory.
 pub struct Encoder {
-    model: Bert,
+    model: Box<dyn Model>,
     width: usize,
 }
 
@@ -169,7 +194,9 @@ impl Encoder {
         let packed = Packed::new(texts.iter().copied());
         let ranges: Vec<Range<usize>> = packed.ranges().collect();
         self.model
-            .forward(&packed, |layer, states: &Tensor| ops::with_values(states, |values| sink(layer, values, &ranges)))
+            .forward(&packed, &mut |layer, states: &Tensor| {
+                ops::with_values(states, |values| sink(layer, values, &ranges))
+            })
             .map_err(candle_error)
     }
 

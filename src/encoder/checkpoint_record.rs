@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::error::Warning;
 use crate::ids::Digest;
 
 /// What a checkpoint was: identified by digests, never by its folder's name alone.
@@ -21,12 +22,21 @@ pub struct CheckpointRecord {
     pub parameters: u64,
     /// SHA-256 of config.json.
     pub config_sha256: Digest,
-    /// SHA-256 of the tokenizer file.
+    /// SHA-256 of the tokenizer file; of several files that of the lines `SHA-256  name`.
     pub tokenizer_sha256: Digest,
-    /// SHA-256 of the weights file; none when untrained.
+    /// SHA-256 of the weights file; of several files that of the lines `SHA-256  name`; none when untrained.
     pub weights_sha256: Option<Digest>,
-    /// Prefix of the tensor names in the file (`bert.`, or empty).
+    /// Names of the files that the weights come from.
+    #[serde(default)]
+    pub weights_files: Vec<String>,
+    /// The adapter that was merged into them, in words.
+    #[serde(default)]
+    pub adapter: Option<String>,
+    /// What stands before the tensor names in the files (`bert.`, `model._orig_mod.bert.`, or nothing).
     pub prefix: String,
     /// Tensors of the file that are no part of the encoder (heads, pooler, buffers).
     pub ignored_tensors: Vec<String>,
+    /// What the user should know about the files.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
 }

@@ -1,13 +1,15 @@
 //! Checkpoint → hidden states of every layer.
 //!
 //! A [`CheckpointSpec`] names a checkpoint, [`Checkpoint::open`] checks it without running it, [`Checkpoint::load`]
-//! gives an [`Encoder`]. One file per family; the operations they share are in `ops`.
+//! gives an [`Encoder`]. `families` holds one file per family, `ops` the operations they share.
 
-mod bert;
+mod attest;
 mod checkpoint;
 mod checkpoint_record;
 mod config;
+mod families;
 mod hub;
+mod layers;
 mod ops;
 mod packed;
 mod params;
@@ -16,8 +18,10 @@ mod source;
 mod tokenizer;
 mod weights;
 
-pub use checkpoint::{Checkpoint, Encoder, FAMILIES};
+pub use attest::{Attestation, AttestedTensors, TensorDistance, attest};
+pub use checkpoint::{Checkpoint, Encoder};
 pub use checkpoint_record::CheckpointRecord;
+pub use families::FAMILIES;
 pub use pool::Pooling;
 pub use source::{CheckpointSpec, Place, Source};
 pub use tokenizer::Tokens;

@@ -29,4 +29,9 @@ impl Packed {
     pub fn positions(&self) -> Vec<u32> {
         self.ranges().flat_map(|range| 0..range.len() as u32).collect()
     }
+
+    /// The number of tokens of the longest text.
+    pub fn longest(&self) -> usize {
+        self.ranges().map(|range| range.len()).max().unwrap_or(0)
+    }
 }

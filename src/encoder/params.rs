@@ -13,6 +13,10 @@ pub(crate) enum Start {
     Normal(f64),
     /// Like `Normal`, with this row (the padding token's) set to zero.
     NormalPadded(f64, usize),
+    /// Normal with mean 0 and this standard deviation, cut off at so many of them on either side.
+    Truncated(f64, f64),
+    /// Sines and cosines of the position (Vaswani et al. 2017), interleaved: fixed, not random.
+    Sinusoids,
     /// All ones (LayerNorm scale).
     Ones,
     /// All zeros (biases).
@@ -45,13 +49,9 @@ impl Param {
         let mut values = match self.start {
             Start::Ones => vec![1f32; n],
             Start::Zeros => vec![0f32; n],
-            Start::Normal(sd) | Start::NormalPadded(sd, _) => {
-                let mut hash = Sha256::new();
-                hash.update(seed.to_le_bytes());
-                hash.update(self.name.as_bytes());
-                let mut rng = ChaCha8Rng::from_seed(hash.finalize().into());
-                (0..n).map(|_| (sd * Distribution::<f64>::sample(&StandardNormal, &mut rng)) as f32).collect()
-            }
+            Start::Normal(sd) | Start::NormalPadded(sd, _) => self.normal(seed, n, sd, f64::INFINITY),
+            Start::Truncated(sd, cutoff) => self.normal(seed, n, sd, cutoff),
+            Start::Sinusoids => sinusoids(self.shape[0], self.shape[1]),
         };
         if let Start::NormalPadded(_, row) = self.start {
             let width = self.shape[1];
@@ -59,6 +59,22 @@ impl Param {
         }
         tensor(values, &self.shape)
     }
+
+    fn normal(&self, seed: u64, n: usize, sd: f64, cutoff: f64) -> Vec<f32> {
+        let mut hash = Sha256::new();
+        hash.update(seed.to_le_bytes());
+        hash.update(self.name.as_bytes());
+        let mut rng = ChaCha8Rng::from_seed(hash.finalize().into());
+        let draws = std::iter::repeat_with(|| Distribution::<f64>::sample(&StandardNormal, &mut rng));
+        draws.filter(|z| z.abs() <= cutoff).take(n).map(|z| (sd * z) as f32).collect()
+    }
+}
+
+/// Column j of row t: the sine (even j) or cosine (odd j) of t / 10000^(2⌊j/2⌋/width).
+fn sinusoids(rows: usize, width: usize) -> Vec<f32> {
+    let angle = |t: usize, j: usize| t as f64 / 10_000f64.powf(2.0 * (j / 2) as f64 / width as f64);
+    let value = |t: usize, j: usize| if j.is_multiple_of(2) { angle(t, j).sin() } else { angle(t, j).cos() };
+    (0..rows).flat_map(|t| (0..width).map(move |j| value(t, j) as f32)).collect()
 }
 
 /// A float32 tensor on the CPU.

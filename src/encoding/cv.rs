@@ -7,9 +7,10 @@
 //! The rows outside two folds j and k are the training set of two inner fits, (k, j) and (j, k): they are factorised
 //! once, K (K − 1) / 2 factorisations for all inner fits.
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, s};
 
-use super::alphas::{AlphaGrid, EDGE_LIMIT};
+use super::alphas::AlphaGrid;
+use super::engine;
 use super::folds::Folds;
 use super::ridge::Factor;
 use crate::error::{Code, Error, Result};
@@ -30,15 +31,30 @@ pub struct CvFit {
     pub varying: Vec<usize>,
 }
 
-/// Fits nested cross-validated ridge of `y` (rows, targets) on `x` (rows, features).
+/// Fits nested cross-validated ridge of `y` (rows, targets) on `x` (rows, features) in the default precision.
 ///
 /// # Errors
-/// `RC-03` for fewer than three folds: with two, the inner training set would be empty. `NU-01` for overflow.
+/// As [`engine::fit_blocks`].
 pub fn fit(
     x: ArrayView2<'_, f64>,
     y: ArrayView2<'_, f64>,
     folds: &Folds,
     grid: &AlphaGrid,
+    watch: &dyn Watch,
+) -> Result<CvFit> {
+    engine::fit(x, y, folds, grid, &engine::Options::default(), watch).map(|(fit, _)| fit)
+}
+
+/// The same by z-scoring and decomposing the rows of every training set in float64: what the engine is tested against.
+///
+/// # Errors
+/// `RC-03` for fewer than three folds, `NU-01` for overflow.
+pub fn plain(
+    x: ArrayView2<'_, f64>,
+    y: ArrayView2<'_, f64>,
+    folds: &Folds,
+    grid: &AlphaGrid,
+    scale: Option<&[f64]>,
     watch: &dyn Watch,
 ) -> Result<CvFit> {
     assert!(x.nrows() == y.nrows() && x.nrows() == folds.of_row().len(), "x, y and folds have the same rows");
@@ -49,8 +65,7 @@ pub fn fit(
     // Shifting a target changes no score; near-zero means keep sums of squares exact for responses with an offset.
     let offset = y.mean_axis(Axis(0)).unwrap_or_default();
     let y = &y - &offset;
-    let data = Data { x, y: &y, folds };
-    // A default grid may be widened; the extra alphas cost little while the factors are at hand.
+    let data = Data { x, y: &y, folds, scale };
     let wide = if grid.given { grid.clone() } else { grid.widened(true, true) };
     let errors = inner_errors(&data, &wide.values, watch)?;
     let (grid, chosen) = choose(grid, &wide, &errors);
@@ -64,6 +79,7 @@ struct Data<'a> {
     x: ArrayView2<'a, f64>,
     y: &'a Array2<f64>,
     folds: &'a Folds,
+    scale: Option<&'a [f64]>,
 }
 
 /// A factorised training set with the centred responses of its rows.
@@ -77,7 +93,7 @@ impl Data<'_> {
     fn train(&self, without: &[usize]) -> Result<Training> {
         let of_row = self.folds.of_row();
         let rows: Vec<usize> = (0..of_row.len()).filter(|r| !without.contains(&of_row[*r])).collect();
-        let factor = Factor::new(self.x.select(Axis(0), &rows).view())?;
+        let factor = Factor::scaled(self.x.select(Axis(0), &rows).view(), self.scale)?;
         let mut y = self.y.select(Axis(0), &rows);
         let mean = y.mean_axis(Axis(0)).unwrap_or_default();
         y -= &mean;
@@ -118,37 +134,18 @@ fn inner_errors(data: &Data<'_>, alphas: &[f64], watch: &dyn Watch) -> Result<Ve
 fn choose(asked: &AlphaGrid, wide: &AlphaGrid, errors: &[Array2<f64>]) -> (AlphaGrid, Array2<usize>) {
     let first = wide.values.iter().position(|a| *a == asked.values[0]).unwrap_or(0);
     let last = first + asked.values.len() - 1;
-    let chosen = smallest_error(errors, first, last);
-    if asked.given {
-        return (asked.clone(), chosen);
-    }
-    let share = |edge: usize| {
-        let at = chosen.indexed_iter().filter(|((k, t), c)| **c == edge && alpha_matters(&errors[*k], *t)).count();
-        at as f64 / chosen.len().max(1) as f64
+    let among = |low: usize, high: usize| {
+        Array2::from_shape_fn((errors.len(), errors[0].ncols()), |(fold, target)| {
+            engine::smallest(errors[fold].slice(s![low..=high, target]))
+        })
     };
-    let (below, above) = (share(first) > EDGE_LIMIT, share(last) > EDGE_LIMIT);
+    let chosen = among(first, last);
+    let choices = chosen.indexed_iter().map(|((fold, target), c)| (*c, errors[fold].slice(s![first..=last, target])));
+    let (below, above) = engine::crowded_edges(choices, asked);
     let low = if below { 0 } else { first };
     let high = if above { wide.values.len() - 1 } else { last };
-    let grid = AlphaGrid { values: wide.values[low..=high].to_vec(), given: false };
-    let chosen = if below || above { smallest_error(errors, low, high) } else { chosen };
-    (grid, chosen.mapv(|c| c - low))
-}
-
-/// Whether the error of a target depends on alpha at all; it does not where no feature varies or the target is constant.
-fn alpha_matters(errors: &Array2<f64>, target: usize) -> bool {
-    let column = errors.column(target);
-    let least = column.iter().copied().fold(f64::INFINITY, f64::min);
-    column.iter().any(|e| *e > least * (1.0 + 1e-12))
-}
-
-/// Per fold and target the index in `low..=high` with the smallest error; within 1e-12 of it, the largest alpha.
-fn smallest_error(errors: &[Array2<f64>], low: usize, high: usize) -> Array2<usize> {
-    let targets = errors[0].ncols();
-    Array2::from_shape_fn((errors.len(), targets), |(fold, target)| {
-        let column = errors[fold].column(target);
-        let least = (low..=high).map(|a| column[a]).fold(f64::INFINITY, f64::min);
-        (low..=high).rev().find(|a| column[*a] <= least * (1.0 + 1e-12)).unwrap_or(high)
-    })
+    let grid = AlphaGrid { values: wide.values[low..=high].to_vec(), given: asked.given };
+    (grid, if below || above { among(low, high) } else { chosen })
 }
 
 fn outer_fits(data: &Data<'_>, grid: &AlphaGrid, chosen: Array2<usize>, watch: &dyn Watch) -> Result<CvFit> {

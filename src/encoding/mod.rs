@@ -2,6 +2,7 @@
 
 mod alphas;
 pub mod cv;
+pub mod engine;
 mod folds;
 pub mod ridge;
 mod score;

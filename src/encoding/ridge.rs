@@ -82,8 +82,19 @@ impl Factor {
     /// # Errors
     /// `NU-01` when features overflow.
     pub fn new(x: ArrayView2<'_, f64>) -> Result<Factor> {
-        let standardiser = Standardiser::fit(x);
-        let varying = standardiser.inverse_sd.iter().filter(|s| **s > 0.0).count();
+        Factor::scaled(x, None)
+    }
+
+    /// The same with each column multiplied by `scale` after z-scoring (banded ridge).
+    ///
+    /// # Errors
+    /// As [`Factor::new`].
+    pub fn scaled(x: ArrayView2<'_, f64>, scale: Option<&[f64]>) -> Result<Factor> {
+        let mut standardiser = Standardiser::fit(x);
+        if let Some(scale) = scale {
+            standardiser.inverse_sd.iter_mut().zip(scale).for_each(|(inverse, scale)| *inverse *= scale);
+        }
+        let varying = standardiser.inverse_sd.iter().filter(|s| **s != 0.0).count();
         let z = standardiser.apply(x.to_owned());
         let primal = x.ncols() <= x.nrows();
         let gram = if primal { z.t().dot(&z) } else { z.dot(&z.t()) };

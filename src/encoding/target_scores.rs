@@ -1,6 +1,6 @@
 //! Scores of held-out predictions, per target. All sums in float64.
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
 use super::cv::CvFit;
 use super::folds::Folds;
@@ -55,38 +55,125 @@ impl TargetScores {
 
 /// Scores every column of `y` (rows, targets) against its held-out predictions.
 pub fn score(y: ArrayView2<'_, f64>, fit: &CvFit, folds: &Folds) -> Vec<TargetScores> {
-    let rows: Vec<Vec<usize>> = (0..folds.count()).map(|k| folds.test_rows(k)).collect();
-    (0..y.ncols()).map(|t| score_target(y.column(t), t, fit, &rows)).collect()
+    // Rows are read one after the other, for all targets at once.
+    let (y, predicted) = (y.as_standard_layout(), fit.predicted.as_standard_layout());
+    let whole = Spread::of(y.view(), &(0..y.nrows()).collect::<Vec<_>>());
+    let sums: Vec<FoldSums> = (0..folds.count())
+        .map(|fold| FoldSums::new(y.view(), predicted.view(), fit.train_mean.row(fold), folds.test_rows(fold)))
+        .collect();
+    (0..y.ncols()).map(|t| score_target(y.nrows(), t, &whole, fit, &sums)).collect()
 }
 
-fn score_target(y: ArrayView1<'_, f64>, target: usize, fit: &CvFit, rows: &[Vec<usize>]) -> TargetScores {
+/// Means, squares about them and extremes of the columns of some rows.
+struct Spread {
+    mean: Vec<f64>,
+    squares: Vec<f64>,
+    low: Vec<f64>,
+    high: Vec<f64>,
+    rows: usize,
+}
+
+impl Spread {
+    fn of(y: ArrayView2<'_, f64>, rows: &[usize]) -> Spread {
+        let n = y.ncols();
+        let mut spread = Spread {
+            mean: vec![0.0; n],
+            squares: vec![0.0; n],
+            low: vec![f64::INFINITY; n],
+            high: vec![f64::NEG_INFINITY; n],
+            rows: rows.len(),
+        };
+        for row in rows {
+            let extremes = spread.low.iter_mut().zip(&mut spread.high);
+            for ((m, (low, high)), v) in spread.mean.iter_mut().zip(extremes).zip(y.row(*row)) {
+                *m += v;
+                *low = low.min(*v);
+                *high = high.max(*v);
+            }
+        }
+        spread.mean.iter_mut().for_each(|m| *m /= rows.len().max(1) as f64);
+        for row in rows {
+            for ((s, m), v) in spread.squares.iter_mut().zip(&spread.mean).zip(y.row(*row)) {
+                *s += (v - m) * (v - m);
+            }
+        }
+        spread
+    }
+
+    fn is_constant(&self, target: usize) -> bool {
+        no_spread(self.low[target], self.high[target])
+    }
+
+    fn population_sd(&self, target: usize) -> f64 {
+        (self.squares[target] / self.rows.max(1) as f64).sqrt()
+    }
+}
+
+/// What the scores of one fold are made of, per target.
+struct FoldSums {
+    truth: Spread,
+    /// Predictions relative to the training mean: a common offset would hide that they do not vary.
+    predicted: Spread,
+    /// Σ (y − ŷ)², Σ (y − ȳ_train)², Σ (y − ȳ)(ŷ − mean ŷ).
+    error: Vec<f64>,
+    about_train: Vec<f64>,
+    products: Vec<f64>,
+}
+
+impl FoldSums {
+    fn new(
+        y: ArrayView2<'_, f64>,
+        predicted: ArrayView2<'_, f64>,
+        train_mean: ArrayView1<'_, f64>,
+        rows: Vec<usize>,
+    ) -> FoldSums {
+        let mut relative = predicted.select(Axis(0), &rows);
+        relative -= &train_mean;
+        let all: Vec<usize> = (0..rows.len()).collect();
+        let zeros = || vec![0f64; y.ncols()];
+        let (mut error, mut about_train, mut products) = (zeros(), zeros(), zeros());
+        let (truth, predicted) = (Spread::of(y, &rows), Spread::of(relative.view(), &all));
+        for (row, p) in rows.iter().zip(relative.rows()) {
+            let means = truth.mean.iter().zip(&predicted.mean).zip(train_mean);
+            let sums = error.iter_mut().zip(&mut about_train).zip(&mut products);
+            for (((((e, a), xy), ((my, mp), m)), y), p) in sums.zip(means).zip(y.row(*row)).zip(p) {
+                *e += (y - m - p) * (y - m - p);
+                *a += (y - m) * (y - m);
+                *xy += (y - my) * (p - mp);
+            }
+        }
+        FoldSums { truth, predicted, error, about_train, products }
+    }
+
+    /// Pearson correlation; none when a side does not vary.
+    fn r(&self, target: usize) -> Option<f64> {
+        let (a, b) = (self.truth.squares[target], self.predicted.squares[target]);
+        (a > 0.0 && b > 0.0).then(|| (self.products[target] / (a * b).sqrt()).clamp(-1.0, 1.0))
+    }
+}
+
+fn score_target(n: usize, target: usize, all: &Spread, fit: &CvFit, folds: &[FoldSums]) -> TargetScores {
     let last = fit.grid.values.len() - 1;
     let chosen = fit.chosen.column(target);
     let alphas: Vec<f64> = chosen.iter().map(|c| fit.grid.values[*c]).collect();
     // Where no feature varies no alpha is better than another, and none is "at the edge".
     let at_edge =
         chosen.iter().zip(&fit.varying).filter(|(c, v)| last > 0 && **v > 0 && (**c == 0 || **c == last)).count();
-    let sd = stats::population_sd(&y.to_vec()).unwrap_or(0.0);
-    let constant = is_constant(y);
+    let sd = all.population_sd(target);
+    let constant = all.is_constant(target);
     let mut whole = constant.then_some(Reason::ConstantTarget);
     let mut first_r = None;
     let mut first_test_mean = None;
     let (mut sse, mut reference) = (0.0, 0.0);
-    let (mut rs, mut test_mean) = (Vec::new(), Vec::new());
-    let mut per_fold = Vec::with_capacity(rows.len());
-    for (fold, rows) in rows.iter().enumerate() {
-        let truth: Vec<f64> = rows.iter().map(|r| y[*r]).collect();
-        let train_mean = fit.train_mean[[fold, target]];
-        // Predictions relative to the training mean: a common offset would hide that they do not vary.
-        let predicted: Vec<f64> = rows.iter().map(|r| fit.predicted[[*r, target]] - train_mean).collect();
-        let error: f64 = truth.iter().zip(&predicted).map(|(t, p)| (t - train_mean - p).powi(2)).sum();
-        let about_train: f64 = truth.iter().map(|t| (t - train_mean).powi(2)).sum();
-        let mean = stats::mean(&truth).unwrap_or(0.0);
-        let about_test: f64 = truth.iter().map(|t| (t - mean).powi(2)).sum();
+    let (mut rs, mut test_mean) = (Vec::with_capacity(folds.len()), Vec::with_capacity(folds.len()));
+    let mut per_fold = Vec::with_capacity(folds.len());
+    for (fold, sums) in folds.iter().enumerate() {
+        let (error, about_train) = (sums.error[target], sums.about_train[target]);
+        let about_test = sums.truth.squares[target];
         sse += error;
         reference += about_train;
-        let spread = stats::population_sd(&predicted).unwrap_or(0.0);
-        let fold_reason = if rows.len() < MIN_FOLD_ROWS {
+        let spread = sums.predicted.population_sd(target);
+        let fold_reason = if sums.truth.rows < MIN_FOLD_ROWS {
             Some(Reason::FoldTooSmall(fold))
         } else if fit.varying[fold] == 0 {
             Some(Reason::NoVaryingFeature(fold))
@@ -96,11 +183,10 @@ fn score_target(y: ArrayView1<'_, f64>, target: usize, fit: &CvFit, rows: &[Vec<
             None
         };
         whole = whole.or(fold_reason);
-        let flat = is_constant(ArrayView1::from(&truth)).then_some(Reason::ConstantTargetInFold(fold));
+        let flat = sums.truth.is_constant(target).then_some(Reason::ConstantTargetInFold(fold));
         let r = match fold_reason.or(flat) {
             Some(reason) => Score::undefined(reason),
-            None => stats::pearson(&truth, &predicted)
-                .map_or(Score::undefined(Reason::ConstantPrediction(fold)), Score::Value),
+            None => sums.r(target).map_or(Score::undefined(Reason::ConstantPrediction(fold)), Score::Value),
         };
         first_r = first_r.or(r.reason());
         first_test_mean = first_test_mean.or(flat);
@@ -121,12 +207,12 @@ fn score_target(y: ArrayView1<'_, f64>, target: usize, fit: &CvFit, rows: &[Vec<
         None => Score::from_nan(value, Reason::NothingDefined),
     };
     TargetScores {
-        n: y.len(),
+        n,
         cod: or(None, 1.0 - sse / reference),
         cod_test_mean: or(first_test_mean, stats::mean(&test_mean).unwrap_or(f64::NAN)),
         r: or(first_r, stats::mean(&rs).unwrap_or(f64::NAN)),
         alpha_median: if constant { None } else { stats::median(&alphas) },
-        alpha_at_edge: if constant { 0.0 } else { at_edge as f64 / rows.len() as f64 },
+        alpha_at_edge: if constant { 0.0 } else { at_edge as f64 / folds.len() as f64 },
         per_fold,
     }
 }
@@ -138,6 +224,10 @@ pub(crate) fn is_constant(values: ArrayView1<'_, f64>) -> bool {
         low = low.min(*v);
         high = high.max(*v);
     }
+    no_spread(low, high)
+}
+
+fn no_spread(low: f64, high: f64) -> bool {
     high - low <= NO_SPREAD * low.abs().max(high.abs())
 }
 

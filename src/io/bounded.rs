@@ -4,6 +4,8 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
 
@@ -78,6 +80,21 @@ pub fn read(path: &Path, limit: u64, what: &str) -> Result<FileBytes> {
     }
     let digest = super::digest(&bytes);
     Ok(FileBytes { bytes, digest })
+}
+
+/// SHA-256 of a regular file, read in pieces: for files too large to be kept in memory as bytes.
+pub fn digest(path: &Path) -> Result<Digest> {
+    let (mut file, _) = open(path)?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(Digest(hash.finalize().into())),
+            Ok(n) => hash.update(&piece[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::io(path.display(), "reading", e)),
+        }
+    }
 }
 
 /// Reads a UTF-8 document; a byte-order mark is accepted and dropped.

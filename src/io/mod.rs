@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod bounded;
 pub mod nifti;
 pub mod npy;
+pub mod pickle;
 pub mod table;
 mod text_table;
 

@@ -6,23 +6,25 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::extract::{Pooled, extract};
 use super::fit::{SpaceFit, fit_space};
 use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
 use super::report;
+use super::states::{Pooled, extract};
 use crate::compare::{Comparison, compare_layer};
 use crate::compute::cpu::{blas_description, single_threaded_blas};
+use crate::encoder::{Attestation, AttestedTensors, attest};
 use crate::encoding::EDGE_LIMIT;
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::features::{self, CHARACTERS, FeatureSpace, WORDS};
 use crate::ids::Layer;
 use crate::io::table::write_parquet_batches;
 use crate::record::{
-    BootstrapRecord, FORMAT, FoldRecord, MachineRecord, PlanRecord, Planted, ResponsesRecord, RunRecord, StageRecord,
+    BootstrapRecord, ExtractionRecord, FORMAT, FoldRecord, MachineRecord, PlanRecord, Planted, ResponsesRecord,
+    RunRecord, StageRecord,
 };
 use crate::stats::bootstrap::Resamples;
-use crate::store::RunDir;
+use crate::store::{RunDir, StateCache};
 use crate::study::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, Overrides, Plan, demo};
 use crate::watch::Watch;
 
@@ -40,14 +42,20 @@ pub struct Finished {
 /// # Errors
 /// All problems of the preflight at once, before anything is computed; later, whatever made the run impossible. A run
 /// that fails leaves nothing behind.
-pub fn compare(plan: Plan, out: &Path, overwrite: bool, watch: &dyn Watch) -> std::result::Result<Finished, Problems> {
+pub fn compare(
+    plan: Plan,
+    out: &Path,
+    overwrite: bool,
+    cache: Option<&StateCache>,
+    watch: &dyn Watch,
+) -> std::result::Result<Finished, Problems> {
     apart(&plan, out)?;
     RunDir::check(out, overwrite)?;
     let mut clock = Clock::start();
     let prepared = prepare(plan)?;
     clock.lap("preflight");
     let run = RunDir::stage(out, overwrite)?;
-    let record = run_into(prepared, run.path(), None, clock, watch)?;
+    let record = run_into(prepared, run.path(), None, cache, clock, watch)?;
     run.commit()?;
     Ok(Finished { folder: out.to_owned(), record })
 }
@@ -72,7 +80,7 @@ pub fn compare_demo(
         Plan::new(&folder.join("study.toml"), demo::checkpoints(&folder), overrides).map_err(Problems::from_list)?;
     let prepared = prepare(plan)?;
     clock.lap("preflight");
-    let record = run_into(prepared, run.path(), Some(planted), clock, watch)?;
+    let record = run_into(prepared, run.path(), Some(planted), None, clock, watch)?;
     run.commit()?;
     Ok(Finished { folder: out.to_owned(), record })
 }
@@ -125,26 +133,54 @@ fn run_into(
     prepared: Prepared,
     folder: &Path,
     planted: Option<Planted>,
+    cache: Option<&StateCache>,
     mut clock: Clock,
     watch: &dyn Watch,
 ) -> Result<RunRecord> {
     single_threaded_blas();
     let mut states: Vec<Vec<Pooled>> = Vec::with_capacity(prepared.checkpoints.len());
+    let (mut extraction, mut warnings) = (Vec::new(), Vec::new());
     for open in &prepared.checkpoints {
-        states.push(extract(&open.checkpoint, &open.tokens, prepared.plan.pooling, &open.layers, watch)?);
+        let pooling = prepared.plan.pooling;
+        let found = extract(&open.checkpoint, &open.tokens, pooling, &open.layers, cache, watch)?;
+        states.push(found.layers);
+        extraction.push(found.record);
+        warnings = found.warnings;
         clock.lap(&format!("hidden states of {}", open.checkpoint.record().label));
     }
-    let results = fit_all(&prepared, states, folder, watch)?;
+    let attestations = attest_all(&prepared, watch)?;
+    for attestation in &attestations {
+        let declared =
+            prepared.plan.checkpoints.iter().any(|c| c.label == attestation.checkpoint && c.source.untrained.is_some());
+        warnings.extend(attestation.alarms(declared, &attestations[0].checkpoint));
+    }
+    clock.lap("attestation of the weights");
+    let mut results = fit_all(&prepared, states, folder, watch)?;
+    results.warnings.extend(warnings);
     clock.lap("encoding models");
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit)?;
     outputs::write_comparison(folder, &results.comparison)?;
     outputs::write_layers(folder, &results.comparison)?;
     clock.lap("tables");
-    let record = record(prepared, results, planted, clock.stages);
+    let record = record(prepared, results, extraction, attestations, planted, clock.stages);
     report::write(&record, folder)?;
     report::write_record(&record, folder)?;
     watch.check()?;
     Ok(record)
+}
+
+/// Attests all checkpoints against the first one. Two models are in memory at a time.
+fn attest_all(prepared: &Prepared, watch: &dyn Watch) -> Result<Vec<Attestation>> {
+    let mut all = Vec::with_capacity(prepared.checkpoints.len());
+    let mut reference: Option<AttestedTensors> = None;
+    for open in &prepared.checkpoints {
+        watch.check()?;
+        let unknown = open.checkpoint.unknown_share(&open.tokens);
+        let (attestation, tensors) = attest(&open.checkpoint, reference.as_ref(), unknown)?;
+        all.push(attestation);
+        reference.get_or_insert(tensors);
+    }
+    Ok(all)
 }
 
 struct Results {
@@ -240,6 +276,10 @@ struct Edges {
 
 impl Edges {
     fn add(&mut self, space: &SpaceFit) {
+        if space.fit.scores.iter().flatten().all(|t| t.cod.value().is_none()) {
+            // Nothing was fitted: no alpha was better than another.
+            return;
+        }
         let shares: Vec<f64> = space.fit.scores.iter().flatten().map(|t| t.alpha_at_edge).collect();
         let share = crate::stats::mean(&shares).unwrap_or(0.0);
         self.fits += 1;
@@ -273,7 +313,14 @@ impl Edges {
     }
 }
 
-fn record(prepared: Prepared, results: Results, planted: Option<Planted>, timings: Vec<StageRecord>) -> RunRecord {
+fn record(
+    prepared: Prepared,
+    results: Results,
+    extraction: Vec<ExtractionRecord>,
+    attestations: Vec<Attestation>,
+    planted: Option<Planted>,
+    timings: Vec<StageRecord>,
+) -> RunRecord {
     let Prepared { plan, stimuli, subjects, targets, folds, checkpoints, inputs, mut warnings, .. } = prepared;
     warnings.extend(results.warnings);
     let n_texts = stimuli.distinct_texts().0.len();
@@ -290,12 +337,14 @@ fn record(prepared: Prepared, results: Results, planted: Option<Planted>, timing
             alphas: plan.alphas,
             score: plan.score,
             confounds,
-            precision: "double".to_owned(),
+            precision: "mixed".to_owned(),
             bootstrap: BootstrapRecord { draws: BOOTSTRAP_DRAWS, level: crate::compare::LEVEL, seed: BOOTSTRAP_SEED },
             overrides: plan.overrides,
         },
         inputs,
         checkpoints: checkpoints.iter().map(|c| c.checkpoint.record().clone()).collect(),
+        attestations,
+        extraction,
         responses: ResponsesRecord {
             subjects,
             targets,

@@ -1,5 +1,6 @@
 //! The verbs of the program, each one library call: preflight, extract, parcellate, fit, compare, report.
 
+mod arrays;
 mod compare;
 mod extract;
 mod fit;
@@ -7,9 +8,12 @@ mod outputs;
 mod parcellate;
 mod preflight;
 mod report;
+mod states;
 
+pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use compare::{Finished, compare, compare_demo};
-pub use extract::{Pooled, extract};
+pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
 pub use parcellate::{ParcellateSpec, Parcellated, ParcellatedRun, parcellate};
 pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
+pub use states::{Extraction, Pooled, extract};

@@ -105,6 +105,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
     let mut checkpoints = Vec::new();
     for spec in &plan.checkpoints {
         let Some(checkpoint) = found.keep(Checkpoint::open(spec)) else { continue };
+        found.warnings.extend(checkpoint.record().warnings.iter().cloned());
         let layers = found.keep(plan.layers.resolve(checkpoint.n_layers(), &spec.label));
         let tokens = texts.as_ref().and_then(|((distinct, _), names)| found.keep(checkpoint.tokenize(distinct, names)));
         if let (Some(tokens), Some(layers)) = (tokens, layers) {
@@ -126,7 +127,6 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         check_folds(cohorts, folds, &mut found);
         check_targets(cohorts, targets, &mut found);
     }
-    equal_checkpoints(&checkpoints, &mut found);
     Problems::check(found.problems)?;
     let text_of_row = texts.map(|((_, of_row), _)| of_row).unwrap_or_default();
     match (stimuli, joined, folds) {
@@ -353,23 +353,5 @@ fn check_targets(cohorts: &[Cohort], targets: &[TargetId], found: &mut Findings)
                 first_five(&constant)
             ),
         ));
-    }
-}
-
-/// Comparing a checkpoint with itself says nothing; the predecessors of this program did it without noticing.
-fn equal_checkpoints(checkpoints: &[OpenCheckpoint], found: &mut Findings) {
-    for (i, one) in checkpoints.iter().enumerate() {
-        for other in &checkpoints[..i] {
-            let (a, b) = (one.checkpoint.record(), other.checkpoint.record());
-            let same = a.weights_sha256 == b.weights_sha256
-                && a.untrained_seed == b.untrained_seed
-                && a.config_sha256 == b.config_sha256;
-            if same {
-                found.warnings.push(Warning::new(
-                    "CK-03",
-                    format!("checkpoints {:?} and {:?} have the same weights: their difference is 0", b.label, a.label),
-                ));
-            }
-        }
     }
 }

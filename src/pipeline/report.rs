@@ -14,9 +14,7 @@ const MAX_RECORD_BYTES: u64 = 1 << 30;
 /// Writes figures and report of a run into `folder`.
 pub(super) fn write(record: &RunRecord, folder: &Path) -> Result<()> {
     let figures = Figures::draw(record)?;
-    let named =
-        std::iter::once(("layerwise", &figures.layerwise)).chain(figures.difference.iter().map(|d| ("difference", d)));
-    for (name, figure) in named {
+    for (name, figure) in figures.named() {
         atomic::write(&folder.join(format!("{name}.svg")), figure.svg.as_bytes())?;
         atomic::write(&folder.join(format!("{name}.png")), &figure.png)?;
     }

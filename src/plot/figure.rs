@@ -25,15 +25,28 @@ pub struct Figures {
     pub layerwise: Figure,
     /// [`super::difference`].
     pub difference: Option<Figure>,
+    /// [`super::weights`].
+    pub weights: Option<Figure>,
 }
 
 impl Figures {
+    /// The figures that there are, with the names of their files.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &Figure)> {
+        let optional = [("difference", &self.difference), ("weights", &self.weights)];
+        let present = optional.into_iter().filter_map(|(name, figure)| Some((name, figure.as_ref()?)));
+        std::iter::once(("layerwise", &self.layerwise)).chain(present)
+    }
+
     /// Draws all figures of a record.
     ///
     /// # Errors
     /// As [`super::layerwise`].
     pub fn draw(record: &RunRecord) -> Result<Figures> {
-        Ok(Figures { layerwise: super::layerwise(record)?, difference: super::difference(record)? })
+        Ok(Figures {
+            layerwise: super::layerwise(record)?,
+            difference: super::difference(record)?,
+            weights: super::weights(record)?,
+        })
     }
 }
 

@@ -35,3 +35,11 @@ pub fn layerwise(record: &RunRecord) -> Result<Figure> {
 pub fn difference(record: &RunRecord) -> Result<Option<Figure>> {
     scene::difference(record).map(|scene| figure::draw(&scene)).transpose()
 }
+
+/// How far the weights of each layer are from those of the reference; `None` when no checkpoint can be compared.
+///
+/// # Errors
+/// As [`layerwise`].
+pub fn weights(record: &RunRecord) -> Result<Option<Figure>> {
+    scene::weights(record).map(|scene| figure::draw(&scene)).transpose()
+}

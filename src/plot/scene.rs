@@ -135,6 +135,35 @@ pub(super) fn difference(record: &RunRecord) -> Option<Scene> {
     Some(finish(record, title, y_label, curves, None, alt))
 }
 
+/// The scene of [`super::weights`].
+pub(super) fn weights(record: &RunRecord) -> Option<Scene> {
+    let curves: Vec<SceneCurve> = looks(record)
+        .into_iter()
+        .filter_map(|(label, look)| {
+            let attested = record.attestations.iter().find(|a| a.checkpoint == label && !a.layers.is_empty())?;
+            let point = |(layer, distance): (usize, &f64)| ScenePoint { layer, value: Some(*distance), interval: None };
+            let points = attested.layers.iter().enumerate().map(point).collect();
+            Some(SceneCurve { label: visible(label).into_owned(), look, points })
+        })
+        .collect();
+    if curves.is_empty() {
+        return None;
+    }
+    let reference = shortened(&record.comparison.reference, 28);
+    let title = format!("{}: which weights moved", visible(&record.plan.study));
+    let y_label = format!("relative distance of the weights from {reference}");
+    let alt = format!(
+        "Line chart: relative distance of the weights from {reference} per layer, of {}. {}",
+        counted(curves.len(), "checkpoint"),
+        curves.iter().map(best_in_words).collect::<Vec<_>>().join(" ")
+    );
+    let caption = vec![
+        "Point: |a − b| / max(|a|, |b|) over all tensors of a layer: 0 is equal, about 1.41 unrelated.".to_owned(),
+        "Layer 0: embeddings; layer k: the weights of block k.".to_owned(),
+    ];
+    Some(Scene { title, y_label, curves, baseline: None, caption, alt })
+}
+
 fn finish(
     record: &RunRecord,
     title: String,

@@ -121,6 +121,8 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             InputRecord { role: "responses".to_owned(), name: "responses.npy".to_owned(), sha256: Digest([0xc3; 32]) },
         ],
         checkpoints: checkpoints.iter().map(|(label, blocks)| checkpoint(label, *blocks)).collect(),
+        attestations: Vec::new(),
+        extraction: Vec::new(),
         responses: ResponsesRecord {
             subjects: (1..=6).map(|s| SubjectId::from(format!("sub-{s:02}"))).collect(),
             targets,
@@ -206,5 +208,8 @@ fn checkpoint(label: &str, blocks: usize) -> CheckpointRecord {
         weights_sha256: Some(Digest([0x33; 32])),
         prefix: "bert.".to_owned(),
         ignored_tensors: vec!["cls.predictions.bias".to_owned()],
+        weights_files: vec!["model.safetensors".to_owned()],
+        adapter: None,
+        warnings: Vec::new(),
     }
 }

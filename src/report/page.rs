@@ -53,6 +53,7 @@ pub(super) fn page(record: &RunRecord, figures: &Figures) -> String {
                 summary::sections(h, record, &findings);
                 pictures(h, record, figures);
                 results::sections(h, record);
+                weights(h, record, figures);
                 provenance::sections(h, record);
                 methods::sections(h, record);
             });
@@ -91,6 +92,21 @@ fn pictures(h: &mut Html, record: &RunRecord, figures: &Figures) {
                 ),
             );
         }
+    });
+}
+
+/// Which weights moved, beside the other provenance.
+fn weights(h: &mut Html, record: &RunRecord, figures: &Figures) {
+    let Some(figure) = &figures.weights else { return };
+    h.element("section", &[("id", "weights")], |h| {
+        h.leaf("h2", &[], "Which weights moved");
+        let caption = format!(
+            "Figure {}. Distance of each layer's weights from those of {}: 0 where fine-tuning changed nothing. Every \
+             tensor's distance, also from a fresh initialisation, is in run.json.",
+            if figures.difference.is_some() { 3 } else { 2 },
+            record.comparison.reference
+        );
+        picture(h, figure, &caption);
     });
 }
 

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
@@ -45,6 +46,9 @@ fn beside_the_repository() -> PathBuf {
 pub fn brainscore() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brainscore"));
     command.stdin(Stdio::null());
+    // Tests share one cache of their own, never the user's.
+    static CACHE: OnceLock<TempDir> = OnceLock::new();
+    command.env("BRAINSCORE_CACHE", CACHE.get_or_init(|| tempfile::tempdir().unwrap()).path());
     command
 }
 

@@ -13,6 +13,9 @@ pub const POSITIONS: usize = 16;
 const WORDS: [&str; 12] =
     ["the", "boat", "child", "door", "opens", "falls", "quiet", "red", "runs", "sees", "stone", "waits"];
 
+/// Tensors by name: type, shape, bytes.
+pub type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
 /// The files of a study in a folder of its own.
 pub struct TinyStudy {
     pub dir: TempDir,
@@ -58,7 +61,7 @@ impl TinyStudy {
     }
 
     /// Writes model.safetensors.
-    pub fn weights(&self, tensors: &BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>) {
+    pub fn weights(&self, tensors: &Tensors) {
         let views = tensors
             .iter()
             .map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
@@ -138,7 +141,7 @@ pub fn tokenizer(special: bool) -> Value {
 }
 
 /// The tensors of the model, their names behind a prefix.
-pub fn tensors(prefix: &str) -> BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> {
+pub fn tensors(prefix: &str) -> Tensors {
     let (h, i) = (WIDTH, INNER);
     let mut shapes: Vec<(String, Vec<usize>)> = vec![
         ("embeddings.word_embeddings.weight".into(), vec![WORDS.len() + 4, h]),

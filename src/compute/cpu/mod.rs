@@ -1,11 +1,13 @@
 //! The CPU: OpenBLAS for products and eigendecompositions, vectorised loops for the rest.
 
 mod blas;
-mod eigen;
+mod dense;
+mod sums;
 mod threads;
 mod vector;
 
 pub use blas::{Operand, sgemm};
-pub use eigen::{Spectrum, eigh};
+pub use dense::{Real, Spectrum, eigh, gram, solve_positive};
+pub use sums::{Combination, add_combined_errors, add_squared_errors};
 pub use threads::{blas_description, single_threaded_blas};
-pub use vector::{Activation, add_layer_norm, layer_norm, softmax_rows};
+pub use vector::{Activation, add, add_to_rows, gated, layer_norm, rms_norm, rotate, softmax_rows};

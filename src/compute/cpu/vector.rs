@@ -16,6 +16,12 @@ pub enum Activation {
     GeluTanh,
     /// max(x, 0).
     Relu,
+    /// x / (1 + exp(−x)) (`silu`, `swish`).
+    Silu,
+    /// x / (1 + exp(−1.702 x)) (`quick_gelu`).
+    QuickGelu,
+    /// The hyperbolic tangent.
+    Tanh,
 }
 
 impl Activation {
@@ -31,8 +37,54 @@ impl Activation {
                 *v /= 1.0 + exp(-2.0 * z);
             }),
             Activation::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
+            Activation::Silu => values.iter_mut().for_each(|v| *v /= 1.0 + exp(-*v)),
+            Activation::QuickGelu => values.iter_mut().for_each(|v| *v /= 1.0 + exp(-1.702 * *v)),
+            // exp(2x) − 1 would cancel near 0, where few values lie and speed does not matter.
+            Activation::Tanh => values.iter_mut().for_each(|v| *v = v.tanh()),
         });
     }
+}
+
+/// The gated linear unit of each row of `rows` (n × 2·`width`): activation(first half) · second half, into `out`
+/// (n × `width`). Shazeer 2020, <https://arxiv.org/abs/2002.05202>.
+pub fn gated(rows: &mut [f32], width: usize, activation: Activation, out: &mut [f32]) {
+    assert_eq!(rows.len(), 2 * out.len(), "two values for every result");
+    for (row, out) in rows.chunks_exact_mut(2 * width).zip(out.chunks_exact_mut(width)) {
+        let (first, second) = row.split_at_mut(width);
+        activation.apply(first);
+        Arch::new().dispatch(|| {
+            for ((o, a), b) in out.iter_mut().zip(&*first).zip(&*second) {
+                *o = a * b;
+            }
+        });
+    }
+}
+
+/// Rotary position embedding of one head in place: with halves (a, b), a' = a cos − b sin, b' = b cos + a sin.
+///
+/// Su et al. 2021, <https://arxiv.org/abs/2104.09864>, in the half-split form of GPT-NeoX and Llama. `turn` holds the
+/// cosines, then the sines, of the position.
+pub fn rotate(head: &mut [f32], turn: &[f32]) {
+    let half = head.len() / 2;
+    let ((a, b), (cos, sin)) = (head.split_at_mut(half), turn.split_at(half));
+    for (((a, b), c), s) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+        (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+    }
+}
+
+/// `sum += values`, one by one.
+pub fn add(sum: &mut [f32], values: &[f32]) {
+    assert_eq!(sum.len(), values.len(), "a value for every sum");
+    Arch::new().dispatch(|| sum.iter_mut().zip(values).for_each(|(s, v)| *s += v));
+}
+
+/// `rows[i] += row` for every row.
+pub fn add_to_rows(rows: &mut [f32], row: &[f32]) {
+    Arch::new().dispatch(|| {
+        for r in rows.chunks_exact_mut(row.len()) {
+            r.iter_mut().zip(row).for_each(|(v, b)| *v += b);
+        }
+    });
 }
 
 /// Normalises each row of `rows` (n × `width`) to mean 0 and variance 1, then scales and shifts it.
@@ -53,17 +105,28 @@ pub fn layer_norm(rows: &mut [f32], width: usize, scale: &[f32], shift: &[f32], 
     });
 }
 
-/// `rows += residual`, then [`layer_norm`].
-pub fn add_layer_norm(rows: &mut [f32], residual: &[f32], width: usize, scale: &[f32], shift: &[f32], epsilon: f32) {
-    assert_eq!(rows.len(), residual.len(), "a residual for every value");
-    Arch::new().dispatch(|| rows.iter_mut().zip(residual).for_each(|(v, r)| *v += r));
-    layer_norm(rows, width, scale, shift, epsilon);
-}
-
-/// Softmax of each row of `rows` (n × `width`), in place.
-pub fn softmax_rows(rows: &mut [f32], width: usize) {
+/// Divides each row of `rows` (n × `width`) by its root mean square, then scales it.
+///
+/// Zhang & Sennrich 2019, <https://arxiv.org/abs/1910.07467>; `epsilon` is added to the mean square.
+pub fn rms_norm(rows: &mut [f32], width: usize, scale: &[f32], epsilon: f32) {
+    assert_eq!(scale.len(), width, "one scale per column");
     Arch::new().dispatch(|| {
         for row in rows.chunks_exact_mut(width) {
+            let inverse = 1.0 / (sum(row, |v| v * v) / width as f32 + epsilon).sqrt();
+            row.iter_mut().zip(scale).for_each(|(v, g)| *v = *v * inverse * g);
+        }
+    });
+}
+
+/// Softmax of each row of `rows` (n × `width`), in place, over the columns that `visible(row)` names; the others
+/// become 0. Every row must see at least one column.
+pub fn softmax_rows(rows: &mut [f32], width: usize, visible: impl Fn(usize) -> std::ops::Range<usize>) {
+    Arch::new().dispatch(|| {
+        for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+            let visible = visible(i);
+            row[..visible.start].fill(0.0);
+            row[visible.end..].fill(0.0);
+            let row = &mut row[visible];
             let largest = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
             row.iter_mut().for_each(|v| *v = exp(*v - largest));
             let scale = 1.0 / sum(row, |v| v);
@@ -155,6 +218,10 @@ mod tests {
         assert!((at(Activation::GeluErf, -1.0) + 0.158_655_25).abs() < 1e-6);
         assert!((at(Activation::GeluTanh, 1.0) - 0.841_191_95).abs() < 1e-6);
         assert_eq!(at(Activation::Relu, -2.0), 0.0);
+        assert!((at(Activation::Silu, -1.5) + 0.273_638_1).abs() < 1e-6);
+        assert!((at(Activation::QuickGelu, 0.7) - 0.536_893_95).abs() < 1e-6);
+        assert!((at(Activation::Silu, -200.0)).abs() < 1e-6, "no overflow turns into NaN");
+        assert!((at(Activation::Tanh, 0.5) - 0.462_117_16).abs() < 1e-6);
     }
 
     #[test]
@@ -169,7 +236,25 @@ mod tests {
             assert!(row[0] < row[1] || old[0] >= old[1], "order is kept");
         }
         let mut probabilities = vec![1.0, 2.0, 3.0, -1e9];
-        softmax_rows(&mut probabilities, 4);
+        softmax_rows(&mut probabilities, 4, |_| 0..4);
         assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-6 && probabilities[3] == 0.0);
+        let mut masked = vec![1.0, 2.0, 30.0, 1.0, 2.0, 30.0];
+        softmax_rows(&mut masked, 3, |i| i..i + 1);
+        assert_eq!(masked, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn halves_are_gated_and_rotated() {
+        let mut rows = vec![-1.0, 2.0, 5.0, 7.0];
+        let mut out = vec![0.0; 2];
+        gated(&mut rows, 2, Activation::Relu, &mut out);
+        assert_eq!(out, [0.0, 14.0]);
+        // A quarter turn takes (a, b) to (−b, a).
+        let mut head = [1.0, 2.0, 3.0, 4.0];
+        rotate(&mut head, &[0.0, 1.0, 1.0, 0.0]);
+        assert_eq!(head, [-3.0, 2.0, 1.0, 4.0]);
+        let mut row = vec![3.0, 4.0];
+        rms_norm(&mut row, 2, &[1.0, 2.0], 0.0);
+        assert!((row[0] - 0.848_528_1).abs() < 1e-6 && (row[1] - 2.262_741_7).abs() < 1e-6);
     }
 }

@@ -1,10 +1,13 @@
-//! Text → token ids, by the checkpoint's own `tokenizer.json`. Truncation and padding stored there are ignored.
+//! Text → token ids, by the checkpoint's own `tokenizer.json`, or by the vocabulary files of older checkpoints.
+//! Truncation and padding stored there are ignored.
+
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
-use crate::io::bounded;
+use crate::io::{bounded, digest, file_name};
 
 /// Longest text that is tokenised (1 MB): some pre-tokenisers are not linear in the length of the text.
 const MAX_TEXT_BYTES: usize = 1_000_000;
@@ -21,19 +24,31 @@ pub struct Tokens {
 /// The tokenizer of a checkpoint.
 pub struct Tokenizer {
     path: PathBuf,
-    digest: Digest,
+    /// Which files it was made from.
+    files: Vec<(PathBuf, Digest)>,
     inner: tokenizers::Tokenizer,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a checkpoint folder.
-    pub fn read(folder: &Path) -> Result<Tokenizer> {
+    /// Whether a folder holds a tokenizer of any kind.
+    pub fn is_in(folder: &Path) -> bool {
+        std::iter::once("tokenizer.json").chain(vocabulary::FILES).any(|name| folder.join(name).exists())
+    }
+
+    /// Reads the tokenizer of a checkpoint folder: `tokenizer.json`, else `vocab.txt` (WordPiece) or `vocab.json` with
+    /// `merges.txt` (byte-level BPE), put together as transformers does for the `family`.
+    ///
+    /// # Errors
+    /// `TK-01` when there is none that can be read.
+    pub fn read(folder: &Path, family: Option<&str>) -> Result<Tokenizer> {
         let path = folder.join("tokenizer.json");
-        if !path.exists() {
-            return Err(Error::new(Code::Tk01, folder.display(), "holds no tokenizer.json")
-                .hint("Save the tokenizer with AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"));
-        }
-        let (text, digest) = bounded::read_text(&path, bounded::MAX_DOCUMENT_BYTES, "a tokenizer", Code::Tk01)?;
+        let (text, path, files) = if path.exists() {
+            let (text, digest) = bounded::read_text(&path, bounded::MAX_DOCUMENT_BYTES, "a tokenizer", Code::Tk01)?;
+            (text, path.clone(), vec![(path, digest)])
+        } else {
+            let (document, files) = vocabulary::assemble(folder, family)?;
+            (document.to_string(), files[0].0.clone(), files)
+        };
         let mut inner: tokenizers::Tokenizer = text
             .parse()
             .map_err(|e: tokenizers::Error| Error::new(Code::Tk01, path.display(), format!("cannot be read: {e}")))?;
@@ -41,12 +56,23 @@ impl Tokenizer {
         inner
             .with_truncation(None)
             .map_err(|e| Error::new(Code::Tk01, path.display(), format!("cannot be used: {e}")))?;
-        Ok(Tokenizer { path, digest, inner })
+        Ok(Tokenizer { path, files, inner })
     }
 
-    /// SHA-256 of the file.
+    /// SHA-256 of the file; of several files that of the lines `SHA-256  name`.
     pub fn digest(&self) -> Digest {
-        self.digest
+        match &self.files[..] {
+            [(_, digest)] => *digest,
+            files => {
+                let lines: String = files.iter().map(|(path, d)| format!("{d}  {}\n", file_name(path))).collect();
+                digest(lines.as_bytes())
+            }
+        }
+    }
+
+    /// The token for what the vocabulary lacks; byte-level vocabularies lack nothing.
+    pub fn unknown_id(&self) -> Option<u32> {
+        ["[UNK]", "<unk>"].iter().find_map(|token| self.inner.token_to_id(token))
     }
 
     /// The file, for messages.

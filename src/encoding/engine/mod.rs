@@ -1,0 +1,351 @@
+//! Nested cross-validated ridge for many targets at once: the fast route to what [`super::cv::plain`] defines.
+//!
+//! What is shared is computed once: one eigendecomposition per distinct training set, K (K − 1) / 2 for the inner fits of
+//! K folds, serves every alpha, every target and every response whose rows these are. The stages:
+//!
+//! 1. [`system`]: Gram or kernel matrix of each training set, z-scored on it; eigendecompositions.
+//! 2. [`sweep`]: squared error of every inner fit, alpha and target, in blocks of targets.
+//! 3. [`choice`]: alpha per outer fold and target; a default grid is widened where needed, close calls are settled.
+//! 4. [`refit`]: the fit on all rows outside each outer fold, with each target's own alpha.
+//!
+//! Work runs on rayon's current pool, over training sets and blocks of targets, with single-threaded BLAS. Sums run in a
+//! fixed order, so that results do not depend on which thread did what.
+
+mod choice;
+mod refit;
+mod rows;
+mod search;
+mod shape;
+mod space;
+mod sweep;
+mod system;
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use ndarray::{Array2, ArrayView2, s};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::alphas::AlphaGrid;
+use super::cv::CvFit;
+use super::folds::Folds;
+use crate::compute::cpu::{self, Real};
+use crate::error::{Code, Error, Result};
+use crate::watch::Watch;
+
+pub(super) use choice::{crowded_edges, smallest};
+use refit::Refit;
+use rows::Rows;
+use search::{Prepared, State};
+pub use shape::Size;
+use space::Space;
+use system::{Block, Grams, System};
+
+/// In which precision ridge is computed. Sums of squares and scores are float64 in all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// float64 throughout: the reference.
+    Double,
+    /// Alphas are searched in float32, and again in float64 for targets where rounding could change the choice; the
+    /// decompositions and final fits are float64. Chooses as [`Precision::Double`] does.
+    #[default]
+    Mixed,
+    /// float32 throughout.
+    Single,
+}
+
+/// How to compute.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The precision.
+    pub precision: Precision,
+    /// Bytes that the engine may use beside its inputs; none for no limit.
+    pub memory: Option<u64>,
+    /// Factor of each column after z-scoring (banded ridge); none for 1 throughout.
+    pub scale: Option<Vec<f64>>,
+}
+
+/// Responses that are read in blocks of targets.
+pub trait Targets: Sync {
+    /// Number of targets.
+    fn columns(&self) -> usize;
+    /// The values of some targets (rows, columns).
+    fn read(&self, columns: Range<usize>) -> Result<Array2<f64>>;
+}
+
+impl Targets for ArrayView2<'_, f64> {
+    fn columns(&self) -> usize {
+        self.ncols()
+    }
+
+    fn read(&self, columns: Range<usize>) -> Result<Array2<f64>> {
+        Ok(self.slice(s![.., columns]).to_owned())
+    }
+}
+
+/// One block of fitted targets.
+#[derive(Debug)]
+pub struct Fitted {
+    /// Which of the responses.
+    pub response: usize,
+    /// Which of its targets.
+    pub columns: Range<usize>,
+    /// Their values (rows, columns).
+    pub y: Array2<f64>,
+    /// Their fit.
+    pub fit: CvFit,
+}
+
+/// What was done, for tests and for the record.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Report {
+    /// Eigendecompositions.
+    pub eigendecompositions: usize,
+    /// Whether XᵀX (and not XXᵀ) was decomposed.
+    pub primal: bool,
+    /// Choices of alpha (outer folds × targets).
+    pub choices: usize,
+    /// Choices that were made again in float64.
+    pub searched_again: usize,
+    /// Most alphas multiplied in a float32 search; the others follow from them.
+    pub base_alphas: usize,
+    /// Seconds spent on Gram matrices and decompositions of inner training sets.
+    pub factor_seconds: f64,
+    /// Seconds spent on the search.
+    pub search_seconds: f64,
+    /// Seconds spent on searching again.
+    pub again_seconds: f64,
+    /// Seconds spent on outer fits, their scores included where the receiver computes them.
+    pub refit_seconds: f64,
+}
+
+/// Targets that are worked on at once.
+const BLOCK: usize = 512;
+
+/// Fits nested cross-validated ridge of each response on `x` (rows, features) and hands over fitted targets in blocks.
+///
+/// A default grid is widened per response. `receive` is called from several threads, in no particular order.
+///
+/// # Errors
+/// `RC-03` for fewer than three folds: with two, the inner training set would be empty. `NU-01` for overflow. Whatever
+/// `receive` returns.
+pub fn fit_blocks(
+    x: ArrayView2<'_, f64>,
+    responses: &[&dyn Targets],
+    folds: &Folds,
+    grid: &AlphaGrid,
+    options: &Options,
+    watch: &dyn Watch,
+    receive: &(dyn Fn(Fitted) -> Result<()> + Sync),
+) -> Result<Report> {
+    assert_eq!(x.nrows(), folds.of_row().len(), "x and folds have the same rows");
+    assert!(options.scale.as_ref().is_none_or(|s| s.len() == x.ncols()), "one scale per feature");
+    if folds.count() < 3 {
+        return Err(Error::new(Code::Rc03, "folds", format!("there are {}", folds.count()))
+            .expected("at least 3: alpha is chosen on the folds that remain when one is held out"));
+    }
+    cpu::single_threaded_blas();
+    match options.precision {
+        Precision::Single => Engine::<f32>::new(x, responses, folds, grid, options, watch).run(receive),
+        _ => Engine::<f64>::new(x, responses, folds, grid, options, watch).run(receive),
+    }
+}
+
+/// Fits one response that is in memory.
+///
+/// # Errors
+/// As [`fit_blocks`].
+pub fn fit(
+    x: ArrayView2<'_, f64>,
+    y: ArrayView2<'_, f64>,
+    folds: &Folds,
+    grid: &AlphaGrid,
+    options: &Options,
+    watch: &dyn Watch,
+) -> Result<(CvFit, Report)> {
+    assert_eq!(x.nrows(), y.nrows(), "x and y have the same rows");
+    let k = folds.count();
+    let whole = Mutex::new(CvFit {
+        predicted: Array2::zeros(y.raw_dim()),
+        train_mean: Array2::zeros((k, y.ncols())),
+        chosen: Array2::zeros((k, y.ncols())),
+        grid: grid.clone(),
+        varying: vec![0; k],
+    });
+    let report = fit_blocks(x, &[&y], folds, grid, options, watch, &|part| {
+        let mut whole = whole.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        whole.predicted.slice_mut(s![.., part.columns.clone()]).assign(&part.fit.predicted);
+        whole.train_mean.slice_mut(s![.., part.columns.clone()]).assign(&part.fit.train_mean);
+        whole.chosen.slice_mut(s![.., part.columns]).assign(&part.fit.chosen);
+        whole.grid = part.fit.grid;
+        whole.varying = part.fit.varying;
+        Ok(())
+    })?;
+    Ok((whole.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner), report))
+}
+
+/// A block of targets of one response.
+#[derive(Debug, Clone)]
+struct Place {
+    response: usize,
+    columns: Range<usize>,
+}
+
+/// Everything about one feature space that does not change while it is fitted.
+struct Engine<'a, T> {
+    rows: Rows,
+    space: Space,
+    grams: Option<Grams<T>>,
+    responses: &'a [&'a dyn Targets],
+    places: Vec<Place>,
+    targets: usize,
+    asked: &'a AlphaGrid,
+    /// The grid asked for, or a default one widened on both sides.
+    wide: AlphaGrid,
+    options: &'a Options,
+    watch: &'a dyn Watch,
+    /// Inner training sets that are in memory at once.
+    wave: usize,
+    decompositions: AtomicUsize,
+}
+
+impl<'a, T: Real> Engine<'a, T> {
+    fn new(
+        x: ArrayView2<'_, f64>,
+        responses: &'a [&'a dyn Targets],
+        folds: &Folds,
+        asked: &'a AlphaGrid,
+        options: &'a Options,
+        watch: &'a dyn Watch,
+    ) -> Engine<'a, T> {
+        let rows = Rows::new(folds);
+        let space = Space::new(x, &rows, options.scale.as_deref());
+        let targets = responses.iter().map(|r| r.columns()).sum();
+        let size =
+            Size { rows: rows.len(), features: x.ncols(), targets, folds: rows.folds(), alphas: asked.values.len() };
+        let threads = rayon::current_num_threads();
+        let width = size.block(options.memory, threads).min(targets.div_ceil(threads)).clamp(16, BLOCK);
+        let places = responses.iter().enumerate().flat_map(|(response, targets)| {
+            let all = targets.columns();
+            (0..all.div_ceil(width)).map(move |i| Place { response, columns: i * width..all.min((i + 1) * width) })
+        });
+        let grams = size.primal().then(|| Grams::new(&space, &rows));
+        Engine {
+            places: places.collect(),
+            wave: size.wave(options.memory, threads),
+            wide: if asked.given { asked.clone() } else { asked.widened(true, true) },
+            decompositions: AtomicUsize::new(0),
+            rows,
+            space,
+            grams,
+            responses,
+            targets,
+            asked,
+            options,
+            watch,
+        }
+    }
+
+    fn system(&self, without: &[usize]) -> System<T> {
+        System::new(&self.space, &self.rows, self.grams.as_ref(), without)
+    }
+
+    /// A block of targets less their means, its values as given, and the means.
+    fn load(&self, place: &Place) -> Result<(Block<T>, Array2<f64>, Vec<f64>)> {
+        let given = self.responses[place.response].read(place.columns.clone())?;
+        assert_eq!(given.dim(), (self.rows.len(), place.columns.len()), "responses have the rows of the features");
+        // Shifting a target changes no score; near-zero means keep sums of squares exact for responses with an offset.
+        let offset = given.mean_axis(ndarray::Axis(0)).unwrap_or_default();
+        let y = self.rows.sorted(given.view()) - &offset;
+        let space = self.grams.as_ref().map(|_| &self.space);
+        Ok((Block::new(y, &self.rows, space), given, offset.to_vec()))
+    }
+
+    fn run(self, receive: &(dyn Fn(Fitted) -> Result<()> + Sync)) -> Result<Report> {
+        let mut report = Report { primal: self.grams.is_some(), ..Report::default() };
+        let states = self.search(&mut report)?;
+        let clock = Instant::now();
+        self.refit(&states, receive)?;
+        report.refit_seconds = clock.elapsed().as_secs_f64();
+        report.eigendecompositions = self.decompositions.load(Ordering::Relaxed);
+        report.choices = self.targets * self.rows.folds();
+        Ok(report)
+    }
+
+    fn refit(&self, states: &[State], receive: &(dyn Fn(Fitted) -> Result<()> + Sync)) -> Result<()> {
+        let folds = self.rows.folds();
+        let fits: Vec<Refit<T>> = (0..folds)
+            .into_par_iter()
+            .map(|fold| {
+                self.watch.check()?;
+                let mut used = vec![false; self.wide.values.len()];
+                states.iter().flat_map(|s| s.chosen.row(fold)).for_each(|c| used[*c] = true);
+                let used: Vec<(usize, f64)> =
+                    self.wide.values.iter().copied().enumerate().filter(|(i, _)| used[*i]).collect();
+                let fit = Refit::new(self.system(&[fold]), &used, self.targets)?;
+                if let Refit::Eigen(_) = fit {
+                    self.decompositions.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(fit)
+            })
+            .collect::<Result<_>>()?;
+        self.places.par_iter().zip(states).try_for_each(|(place, state)| {
+            self.watch.check()?;
+            let (block, y, offset) = self.load(place)?;
+            let mut predicted = Array2::zeros(y.raw_dim());
+            let mut train_mean = Array2::zeros((folds, offset.len()));
+            for (fold, fit) in fits.iter().enumerate() {
+                let mut mean = block.mean(&self.rows, &[fold]);
+                let part = fit.predict(&block, &self.rows, &mean, state.chosen.row(fold), &self.wide.values);
+                mean.iter_mut().zip(&offset).for_each(|(m, o)| *m += o);
+                let mut out = predicted.slice_mut(s![self.rows.of(fold), ..]);
+                for (mut to, from) in out.rows_mut().into_iter().zip(part.rows()) {
+                    to.iter_mut().zip(from).zip(&mean).for_each(|((to, from), m)| *to = from.wide() + m);
+                }
+                train_mean.row_mut(fold).iter_mut().zip(&mean).for_each(|(to, m)| *to = *m);
+            }
+            let fit = CvFit {
+                predicted: self.rows.unsorted(&predicted),
+                train_mean,
+                chosen: state.chosen.mapv(|c| c - state.range.start),
+                grid: AlphaGrid { values: self.wide.values[state.range.clone()].to_vec(), given: self.asked.given },
+                varying: fits.iter().map(Refit::varying).collect(),
+            };
+            receive(Fitted { response: place.response, columns: place.columns.clone(), y, fit })
+        })
+    }
+
+    /// Decomposes the inner training sets, as many at once as memory allows, and calls `use_them` for each wave. Waves
+    /// that fit into memory together are kept for the next call.
+    fn with_factors(
+        &self,
+        kept: &mut Option<Vec<Prepared<T>>>,
+        seconds: &mut f64,
+        mut use_them: impl FnMut(&[Prepared<T>]) -> Result<()>,
+    ) -> Result<()> {
+        if let Some(all) = kept {
+            return use_them(all);
+        }
+        let folds = self.rows.folds();
+        let pairs: Vec<[usize; 2]> = (0..folds).flat_map(|j| (j + 1..folds).map(move |k| [j, k])).collect();
+        for wave in pairs.chunks(self.wave) {
+            let clock = Instant::now();
+            let prepare = |without: &[usize; 2]| {
+                self.watch.check()?;
+                self.decompositions.fetch_add(1, Ordering::Relaxed);
+                Ok(Prepared::new(self.system(without).factor()?, self.options.precision))
+            };
+            let prepared = wave.par_iter().map(prepare).collect::<Result<Vec<_>>>()?;
+            *seconds += clock.elapsed().as_secs_f64();
+            use_them(&prepared)?;
+            if wave.len() == pairs.len() {
+                *kept = Some(prepared);
+            }
+        }
+        Ok(())
+    }
+}

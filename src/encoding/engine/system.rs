@@ -1,0 +1,255 @@
+//! The linear system of one training set, primal or dual, and its eigendecomposition.
+//!
+//! Both are written `predicted = cross · (matrix + alpha I)⁻¹ · right`:
+//!
+//! | | matrix | cross | right |
+//! |---|---|---|---|
+//! | primal | Zᵀ Z (p, p) | Z_new (m, p) | Zᵀ (Y − ȳ) (p, t) |
+//! | dual | Z Zᵀ (n, n) | Z_new Zᵀ (m, n) | Y − ȳ (n, t) |
+//!
+//! Z = X z-scored on the n training rows. In the primal, Zᵀ Z = D (G − n μ μᵀ) D, where G = XᵀX of the training rows is
+//! the sum of the Gram matrices of its folds, μ their mean and D = diag(1 / sd) from the diagonal; Zᵀ (Y − ȳ) likewise
+//! from XᵀY per fold. No training set is touched row by row. Sums of fold blocks stand for "total less held-out blocks":
+//! they cost as little and nothing cancels. What can cancel is the mean: where it takes most of a diagonal element (a
+//! column that varies between folds and hardly within), the training set is z-scored and multiplied out instead.
+//!
+//! In the dual, z-scoring per training set multiplies each feature's share of the kernel by another factor, and no
+//! kernel follows from another: Z Zᵀ and Z_new Zᵀ are formed per training set, n p (n + 2 m) operations.
+
+use std::ops::Range;
+
+use ndarray::{Array2, ArrayView1, Axis, s};
+
+use super::rows::{Rows, count};
+use super::space::{Space, Standard};
+use crate::compute::cpu::{Real, Spectrum, eigh, gram};
+use crate::error::Result;
+
+/// Largest share of a diagonal element that centring may leave before its rounding matters: the variance's relative
+/// error is about roundoff / share.
+fn least_share<T: Real>() -> f64 {
+    if T::ROUNDOFF < 1e-10 { 1e-4 } else { 1e-2 }
+}
+
+/// Gram matrices of the centred features per fold, lower triangles (features, features).
+pub(super) struct Grams<T>(Vec<Array2<T>>);
+
+impl<T: Real> Grams<T> {
+    pub(super) fn new(space: &Space, rows: &Rows) -> Grams<T> {
+        use rayon::prelude::*;
+        let of_fold = |fold: usize| {
+            let part = space.x.slice(s![rows.of(fold), ..]);
+            gram(part.mapv(T::of).view(), true)
+        };
+        Grams((0..rows.folds()).into_par_iter().map(of_fold).collect())
+    }
+}
+
+/// What `right` is made of.
+#[derive(Debug, Clone)]
+pub(super) enum Side<T> {
+    /// Dual: the centred responses themselves.
+    Rows,
+    /// Primal, from XᵀY per fold.
+    Columns(Standard),
+    /// Primal, from the z-scored training rows (n, p).
+    Multiplied(Array2<T>),
+}
+
+/// The system of a training set and the rows to predict.
+pub(super) struct System<T> {
+    /// Folds that are held out, ascending.
+    pub(super) without: Vec<usize>,
+    /// Lower triangle.
+    pub(super) matrix: Array2<T>,
+    pub(super) cross: Array2<T>,
+    pub(super) side: Side<T>,
+    pub(super) varying: usize,
+}
+
+impl<T: Real> System<T> {
+    /// The system of all rows outside the folds `without`, predicting the rows of those folds, in their order.
+    pub(super) fn new(space: &Space, rows: &Rows, grams: Option<&Grams<T>>, without: &[usize]) -> System<T> {
+        let train = rows.outside(without);
+        let held_out: Vec<Range<usize>> = without.iter().map(|f| rows.of(*f)).collect();
+        let own = |matrix, cross, side, varying| System { without: without.to_vec(), matrix, cross, side, varying };
+        let Some(grams) = grams else {
+            let standard = space.exact_standard(without, &train);
+            let z = space.z::<T>(&train, &standard);
+            let cross = space.z::<T>(&held_out, &standard).dot(&z.t());
+            return own(gram(z.view(), false), cross, Side::Rows, standard.varying);
+        };
+        let n = count(&train) as f64;
+        let mut matrix = Array2::zeros((space.features(), space.features()));
+        for fold in (0..rows.folds()).filter(|f| !without.contains(f)) {
+            matrix += &grams.0[fold];
+        }
+        let mean = space.mean(without, count(&train));
+        let squares: Vec<f64> = matrix.diag().iter().map(|v| v.wide()).collect();
+        let variance: Vec<f64> = squares.iter().zip(&mean).map(|(q, m)| q / n - m * m).collect();
+        let cancels = squares.iter().zip(&variance).any(|(q, v)| v * n < least_share::<T>() * q);
+        if cancels {
+            let standard = space.exact_standard(without, &train);
+            let z = space.z::<T>(&train, &standard);
+            let cross = space.z::<T>(&held_out, &standard);
+            return own(gram(z.view(), true), cross, Side::Multiplied(z), standard.varying);
+        }
+        let standard = space.standard(without, mean.to_vec(), &variance);
+        for (i, mut row) in matrix.rows_mut().into_iter().enumerate() {
+            let (m, f) = (n * standard.mean[i], standard.factor[i]);
+            let others = standard.mean.iter().zip(&standard.factor);
+            row.iter_mut().zip(others).take(i + 1).for_each(|(v, (mean, factor))| {
+                *v = T::of((v.wide() - m * mean) * f * factor);
+            });
+        }
+        let cross = space.z::<T>(&held_out, &standard);
+        let varying = standard.varying;
+        own(matrix, cross, Side::Columns(standard), varying)
+    }
+
+    /// Eigendecomposition: predictions for every alpha are then `projected · diag(1 / (s + alpha)) · Q`, Q = Uᵀ right.
+    pub(super) fn factor(self) -> Result<Factor<T>> {
+        let Spectrum { values, vectors } = eigh(self.matrix)?;
+        let largest = values.iter().fold(0f64, |m, v| m.max(v.wide()));
+        // Ascending. What rounding leaves of a zero has no share in any prediction.
+        let first = values.iter().position(|v| v.wide() > 2.0 * T::ROUNDOFF * largest).unwrap_or(values.len());
+        let vectors = vectors.slice_move(s![.., first..]);
+        Ok(Factor {
+            projected: self.cross.dot(&vectors),
+            values: values.iter().skip(first).map(|v| v.wide()).collect(),
+            vectors,
+            without: self.without,
+            side: self.side,
+            varying: self.varying,
+        })
+    }
+}
+
+/// The factorised system of a training set: serves every alpha and every target.
+pub(super) struct Factor<T> {
+    pub(super) without: Vec<usize>,
+    /// Eigenvalues (k), ascending, positive.
+    pub(super) values: Vec<f64>,
+    /// U (dimension, k).
+    vectors: Array2<T>,
+    /// cross · U (held-out rows, k).
+    pub(super) projected: Array2<T>,
+    pub(super) side: Side<T>,
+    pub(super) varying: usize,
+}
+
+impl<T: Real> Factor<T> {
+    /// Q = Uᵀ right (k, targets).
+    pub(super) fn coefficients(&self, right: &Array2<T>) -> Array2<T> {
+        self.vectors.t().dot(right)
+    }
+}
+
+/// The responses of a block of targets, rows sorted by fold, less their mean over all rows.
+pub(super) struct Block<T> {
+    /// (rows, targets).
+    pub(super) y: Array2<f64>,
+    /// Sum per fold (folds, targets).
+    sums: Array2<f64>,
+    /// XᵀY per fold (features, targets), where the primal needs it.
+    products: Vec<Array2<T>>,
+}
+
+impl<T: Real> Block<T> {
+    pub(super) fn new(y: Array2<f64>, rows: &Rows, space: Option<&Space>) -> Block<T> {
+        let mut sums = Array2::zeros((rows.folds(), y.ncols()));
+        for fold in 0..rows.folds() {
+            sums.row_mut(fold).assign(&y.slice(s![rows.of(fold), ..]).sum_axis(Axis(0)));
+        }
+        let products = space.map_or_else(Vec::new, |space| {
+            let product = |fold: usize| {
+                let (x, y) = (space.x.slice(s![rows.of(fold), ..]), y.slice(s![rows.of(fold), ..]));
+                // Multiplied in float64 where that is the precision; else converted first.
+                x.mapv(T::of).t().dot(&y.mapv(T::of))
+            };
+            (0..rows.folds()).map(product).collect()
+        });
+        Block { y, sums, products }
+    }
+
+    /// Training means (targets).
+    pub(super) fn mean(&self, rows: &Rows, without: &[usize]) -> Vec<f64> {
+        let mut mean = vec![0f64; self.y.ncols()];
+        for fold in (0..rows.folds()).filter(|f| !without.contains(f)) {
+            mean.iter_mut().zip(self.sums.row(fold)).for_each(|(m, v)| *m += v);
+        }
+        let n = count(&rows.outside(without)) as f64;
+        mean.iter_mut().for_each(|m| *m /= n);
+        mean
+    }
+
+    /// The right-hand side of a system for the targets `columns` (all of them when none are named).
+    pub(super) fn right(
+        &self,
+        rows: &Rows,
+        without: &[usize],
+        side: &Side<T>,
+        mean: &[f64],
+        columns: Option<&[usize]>,
+    ) -> Array2<T> {
+        let train = rows.outside(without);
+        let chosen;
+        let (y, mean) = match columns {
+            None => (&self.y, mean.to_vec()),
+            Some(columns) => {
+                chosen = self.y.select(Axis(1), columns);
+                (&chosen, columns.iter().map(|c| mean[*c]).collect())
+            }
+        };
+        let centred = || super::rows::gather(y, &train, |column, v: f64| T::of(v - mean[column]));
+        match side {
+            Side::Rows => centred(),
+            Side::Multiplied(z) => z.t().dot(&centred()),
+            Side::Columns(standard) => {
+                let mut sum = Array2::<T>::zeros((standard.mean.len(), mean.len()));
+                for fold in (0..rows.folds()).filter(|f| !without.contains(f)) {
+                    match columns {
+                        None => sum += &self.products[fold],
+                        Some(columns) => sum += &self.products[fold].select(Axis(1), columns),
+                    }
+                }
+                let n = count(&train) as f64;
+                for ((mut row, m), f) in sum.rows_mut().into_iter().zip(&standard.mean).zip(&standard.factor) {
+                    row.iter_mut().zip(&mean).for_each(|(v, y)| *v = T::of((v.wide() - n * m * y) * f));
+                }
+                sum
+            }
+        }
+    }
+
+    /// Responses of a fold less the training means, for the targets `columns` (all when none are named).
+    pub(super) fn truth<S: Real>(
+        &self,
+        rows: &Rows,
+        fold: usize,
+        mean: &[f64],
+        columns: Option<&[usize]>,
+    ) -> Array2<S> {
+        let part = self.y.slice(s![rows.of(fold), ..]);
+        match columns {
+            None => less(part.rows().into_iter(), mean, part.dim()),
+            Some(columns) => {
+                let (part, mean) =
+                    (part.select(Axis(1), columns), columns.iter().map(|c| mean[*c]).collect::<Vec<_>>());
+                less(part.rows().into_iter(), &mean, part.dim())
+            }
+        }
+    }
+}
+
+fn less<'a, S: Real>(
+    rows: impl Iterator<Item = ArrayView1<'a, f64>>,
+    mean: &[f64],
+    shape: (usize, usize),
+) -> Array2<S> {
+    let mut out = Array2::zeros(shape);
+    for (mut to, row) in out.rows_mut().into_iter().zip(rows) {
+        to.iter_mut().zip(row).zip(mean).for_each(|((t, v), m)| *t = S::of(v - m));
+    }
+    out
+}
