@@ -135,6 +135,8 @@ codes! {
     Ni19 = "NI-19", Input, "an image holds NaN or infinite values where they count";
     Ni20 = "NI-20", Input, "a run is constant or a mask is empty";
     Ni21 = "NI-21", Input, "two images do not overlap";
+    Ev05 = "EV-05", Input, "a word or event ends before it begins";
+    Ev06 = "EV-06", Input, "no word or event lies within the run";
     Bo01 = "BO-01", Input, "a confounds table does not belong to its run";
     Bo02 = "BO-02", Input, "a run has too few volumes for the cleaning that was asked for";
     Ro01 = "RO-01", Input, "an atlas has another number of maps than labels";

@@ -300,6 +300,8 @@ const ELSEWHERE: &[(Code, &str)] = &[
     (Code::Od03, "an_output_inside_an_input_is_refused"),
     (Code::Od06, "store::run_dir::tests::one_process_at_a_time"),
     (Code::Rr01, "a_damaged_record_is_refused"),
+    (Code::Ev05, "resample::bad_words_are_refused"),
+    (Code::Ev06, "resample::bad_words_are_refused"),
     (Code::Io01, "io::atomic::tests and a full disk, which a test cannot make everywhere"),
     (Code::In01, "weights_that_change_after_the_check_are_noticed"),
     (Code::Nu01, "compute::cpu::eigen::tests::nan_is_refused"),

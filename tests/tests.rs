@@ -9,6 +9,7 @@ mod encoders;
 mod golden;
 mod nifti;
 mod parcellate;
+mod resample;
 mod ridge;
 mod states;
 mod support;

@@ -58,6 +58,9 @@ pub(super) enum Command {
     /// Turn BOLD runs into one series per parcel of an atlas.
     #[command(after_help = super::parcellate::EXAMPLES)]
     Parcellate(Box<super::parcellate::ParcellateArgs>),
+    /// Take features of words to the volumes of a run.
+    #[command(after_help = super::resample::EXAMPLES)]
+    Resample(super::resample::ResampleArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

@@ -39,6 +39,7 @@ pub(super) fn run(args: Args) -> Option<Status> {
             Ok(status) => return status,
             Err(problems) => (Err(problems), args.json),
         },
+        Command::Resample(args) => (super::resample::run(&args), args.json),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "brainscore", &mut script);

@@ -5,6 +5,7 @@ mod commands;
 mod messages;
 mod parcellate;
 mod progress;
+mod resample;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ mod outputs;
 mod parcellate;
 mod preflight;
 mod report;
+mod resample;
 mod states;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
@@ -16,4 +17,5 @@ pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
 pub use parcellate::{ParcellateSpec, Parcellated, ParcellatedRun, parcellate};
 pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
+pub use resample::{ResampleSpec, ResampledFiles, resample};
 pub use states::{Extraction, Pooled, extract};
