@@ -35,7 +35,7 @@ fn main() -> Result<()> {
         for x in &x {
             reports.push(engine::fit_blocks(x.view(), &responses, &folds, &grid, &options, &Quiet, &|part| {
                 let scores = score(part.y.view(), &part.fit, &folds);
-                let mut sums = sums.lock().unwrap();
+                let mut sums = sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 for s in scores {
                     sums.0 += s.cod.value().unwrap_or(0.0);
                     sums.1 += s.r.value().unwrap_or(0.0);
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
             })?);
         }
         let seconds = clock.elapsed().as_secs_f64();
-        let (cod, r, n) = *sums.lock().unwrap();
+        let (cod, r, n) = *sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         println!("{precision:?} {seconds:.3} s, cod {:.5}, r {:.5}, {:?}", cod / n as f64, r / n as f64, reports[0]);
     }
     Ok(())

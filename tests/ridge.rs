@@ -112,3 +112,43 @@ fn the_plain_route_meets_the_golden_numbers_too() {
         }
     }
 }
+
+/// Plain arrays through the program: the golden numbers, in the order of the input.
+#[test]
+fn the_program_fits_arrays() {
+    let Some(shared) = shared() else { return };
+    for case in ["tall", "banded", "odd_columns"] {
+        let folder = shared.join("golden/ridge").join(case);
+        let place = crate::support::hostile_dir();
+        let mut command = crate::support::brainscore();
+        command.arg("fit").args(["--precision", "double", "--json"]);
+        for (flag, file) in [("--x", "x"), ("--y", "y"), ("--folds", "fold"), ("--alphas", "alphas")] {
+            command.arg(flag).arg(folder.join(format!("{file}.npy")));
+        }
+        if case == "banded" {
+            command
+                .arg("--bands")
+                .arg(folder.join("bands.npy"))
+                .arg("--band-scales")
+                .arg(folder.join("band_scales.npy"));
+        }
+        let output = command.arg("--out").arg(place.path().join("fit")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let scores = brainscore::io::table::Table::read(&place.path().join("fit/scores.csv")).unwrap();
+        let (cod, r) = (scores.numbers("cod").unwrap(), scores.numbers("r").unwrap());
+        let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+        let expected: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(expected.len(), scores.rows());
+        for (t, e) in expected.iter().enumerate() {
+            for (found, name) in [(&cod[t], "cod"), (&r[t], "r")] {
+                match (found, e[name].as_f64()) {
+                    (brainscore::io::table::Number::Finite(v), Some(e)) => {
+                        assert!((v - e).abs() < 1e-8, "{case}, target {t}: {name} {v} instead of {e}");
+                    }
+                    (brainscore::io::table::Number::Missing(_), None) => {}
+                    (found, e) => panic!("{case}, target {t}: {name} {found:?} instead of {e:?}"),
+                }
+            }
+        }
+    }
+}

@@ -14,9 +14,13 @@ pub const GOLDEN_SINGLE: f64 = 2e-2;
 /// 100 features by 70 rows), so 1e6 · 1.1e-16 · 50 · a modest factor.
 pub const SAME_FIT: f64 = 1e-7;
 
-/// alpha = 1e-9 against least squares, relative to the predictions: the Gram matrix has the square of a condition number
-/// of up to 1e4.
-pub const LEAST_SQUARES: f64 = 1e-5;
+/// Rounding of a Gram matrix of up to 60 rows and of its eigenvalues, relative to the largest of them: 60 · 1.1e-16 each.
+pub const GRAM: f64 = 2e-14;
+
+/// Relative rounding error of a sum of `terms` numbers in float64, at worst (Higham 2002, Accuracy and Stability, 4.2).
+pub fn summed(terms: usize) -> f64 {
+    terms as f64 * f64::EPSILON / 2.0
+}
 
 /// Predictions on another number of threads: other blocks, so other orders of summation, in float64.
 pub const THREADS: f64 = 1e-9;

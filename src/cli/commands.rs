@@ -142,11 +142,12 @@ fn extract(args: &ExtractArgs) -> Result<(), Problems> {
     let done = pipeline::extract_to_files(&plan, open_cache(&args.cache)?.as_ref(), &Progress::new())?;
     warnings(&done.warnings);
     say(&format!(
-        "{} texts, {} tokens, {} layers × {}: {}",
+        "{} texts, {} tokens, {} layers × {} in {:.3} s: {}",
         done.texts,
         done.tokens,
         done.layers.len(),
         done.width,
+        done.seconds,
         args.out.display()
     ));
     Ok(())

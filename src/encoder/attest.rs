@@ -231,6 +231,6 @@ mod tests {
         assert!(!from_fresh(&param, &moved, square(&moved)).1);
         let bias = Param { name: "b".into(), shape: vec![3], keys: "", start: Start::Zeros };
         assert_eq!(from_fresh(&bias, &[0.0; 3], 0.0), (0.0, true));
-        assert_eq!(from_fresh(&bias, &[0.0, 0.5, 0.0], 0.25), (1.0, false));
+        assert_eq!(from_fresh(&bias, &[0.0, 0.125, 0.0], 0.015_625), (1.0, false));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use ndarray::ArrayView3;
 use safetensors::tensor::{Dtype, TensorView};
@@ -42,7 +43,7 @@ pub struct ExtractPlan {
 }
 
 /// What was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Extracted {
     /// Number of texts.
     pub texts: usize,
@@ -52,6 +53,8 @@ pub struct Extracted {
     pub layers: Vec<Layer>,
     /// Width of a state.
     pub width: usize,
+    /// Seconds that tokenising and the forward passes took, without loading the weights.
+    pub seconds: f64,
     /// What the user must know.
     pub warnings: Vec<Warning>,
 }
@@ -81,14 +84,13 @@ pub fn extract_to_files(
     let names: Vec<String> = (1..=texts.len()).map(|n| format!("text {n}")).collect();
     let text_refs: Vec<&str> = texts.iter().map(String::as_str).collect();
     let name_refs: Vec<&str> = names.iter().map(String::as_str).collect();
+    let clock = Instant::now();
     let tokens = checkpoint.tokenize(&text_refs, &name_refs).map_err(Problems::from_list)?;
+    let tokenising = clock.elapsed().as_secs_f64();
     let layers = plan.layers.resolve(checkpoint.n_layers(), &plan.checkpoint.label)?;
     let run = RunDir::stage(&plan.out, false)?;
-    let warnings = match plan.want {
-        Want::Tokens => {
-            write_tokens(&checkpoint, &tokens, &layers, run.path(), watch)?;
-            Vec::new()
-        }
+    let (warnings, forward) = match plan.want {
+        Want::Tokens => (Vec::new(), write_tokens(&checkpoint, &tokens, &layers, run.path(), watch)?),
         Want::Pooled(pooling) => {
             let found = extract(&checkpoint, &tokens, pooling, &layers, cache, watch)?;
             let values: Vec<f32> = found.layers.iter().flat_map(|l| l.vectors.iter().copied()).collect();
@@ -98,14 +100,15 @@ pub fn extract_to_files(
             npy::write(&run.path().join("features.npy"), array)?;
             let named: Vec<String> = layers.iter().map(|l| format!("layer_{l}")).collect();
             atomic::write(&run.path().join("layer_names.json"), serde_json::json!(named).to_string().as_bytes())?;
-            found.warnings
+            (found.warnings, found.forward_seconds)
         }
     };
     write_rows(&texts, &tokens, run.path())?;
     watch.check()?;
     run.commit()?;
     let count = tokens.iter().map(|t| t.ids.len()).sum();
-    Ok(Extracted { texts: texts.len(), tokens: count, layers, width: checkpoint.width(), warnings })
+    let seconds = tokenising + forward;
+    Ok(Extracted { texts: texts.len(), tokens: count, layers, width: checkpoint.width(), seconds, warnings })
 }
 
 /// The texts of a file.
@@ -142,15 +145,16 @@ fn write_rows(texts: &[String], tokens: &[Tokens], folder: &Path) -> Result<()> 
     .write_csv(&folder.join("rows.csv"))
 }
 
-/// All tokens of every text, one text at a time.
+/// All tokens of every text, one text at a time. Gives the seconds of the forward passes.
 fn write_tokens(
     checkpoint: &Checkpoint,
     tokens: &[Tokens],
     layers: &[Layer],
     folder: &Path,
     watch: &dyn Watch,
-) -> Result<()> {
+) -> Result<f64> {
     let encoder = checkpoint.load()?;
+    let clock = Instant::now();
     let width = encoder.width();
     let total: usize = tokens.iter().map(|t| t.ids.len()).sum();
     watch.begin("hidden states", "tokens", total as u64);
@@ -170,6 +174,7 @@ fn write_tokens(
         watch.advance(n as u64);
     }
     watch.end();
+    let seconds = clock.elapsed().as_secs_f64();
     let path = folder.join("hidden_states.safetensors");
     let fail = |e: safetensors::SafeTensorError| {
         Error::new(Code::Io01, path.display(), format!("cannot be written: {e}")).source(e)
@@ -179,5 +184,6 @@ fn write_tokens(
         .map(|(name, dtype, shape, data)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), data)?)))
         .collect();
     let bytes = safetensors::serialize(views.map_err(fail)?, None).map_err(fail)?;
-    atomic::write(&path, &bytes)
+    atomic::write(&path, &bytes)?;
+    Ok(seconds)
 }

@@ -1,5 +1,7 @@
 //! Pooled hidden states of texts: from the cache where they are, from the encoder where they are not.
 
+use std::time::Instant;
+
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -34,6 +36,8 @@ pub struct Extraction {
     pub record: ExtractionRecord,
     /// Damaged or unwritable cache entries.
     pub warnings: Vec<Warning>,
+    /// Seconds that the forward passes took, without loading the weights; 0 when everything was cached.
+    pub forward_seconds: f64,
 }
 
 /// Pools the chosen layers of every text. Each text runs through the checkpoint once, for all layers; texts that the
@@ -57,8 +61,10 @@ pub fn extract(
     let mut states: Vec<Option<Vec<f32>>> = (0..packs.len()).into_par_iter().map(read).collect();
     let wanted: Vec<usize> = (0..packs.len()).filter(|p| states[*p].is_none()).collect();
     let tokens_of = |at: usize| packs[at].iter().map(|t| texts[*t].ids.len() as u64).sum::<u64>();
+    let mut forward_seconds = 0.0;
     if !wanted.is_empty() {
         let encoder = checkpoint.load()?;
+        let clock = Instant::now();
         let stage = format!("hidden states of {}", checkpoint.record().label);
         watch.begin(&stage, "tokens", wanted.iter().map(|p| tokens_of(*p)).sum());
         let fresh: Result<Vec<(usize, Vec<f32>)>> = wanted
@@ -74,6 +80,7 @@ pub fn extract(
             })
             .collect();
         watch.end();
+        forward_seconds = clock.elapsed().as_secs_f64();
         for (at, values) in fresh? {
             states[at] = Some(values);
         }
@@ -97,7 +104,7 @@ pub fn extract(
     if let Some(cache) = cache {
         cache.trim();
     }
-    Ok(Extraction { layers: pooled, record, warnings: cache.map(cache_warnings).unwrap_or_default() })
+    Ok(Extraction { layers: pooled, record, warnings: cache.map(cache_warnings).unwrap_or_default(), forward_seconds })
 }
 
 /// What a cache has to say for itself.

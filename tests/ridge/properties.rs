@@ -1,5 +1,6 @@
 //! What must hold of any ridge regression (R-1 … R-8), on random problems of every shape.
 
+use brainscore::compute::cpu::eigh;
 use brainscore::encoding::cv::{self, CvFit};
 use brainscore::encoding::engine::{self, Options, Precision, Targets};
 use brainscore::encoding::{AlphaGrid, Folds, score};
@@ -166,9 +167,18 @@ proptest! {
                 for t in 0..2 {
                     w.column_mut(t).assign(&r.solve(&q.t().dot(&centred.column(t))).unwrap());
                 }
-                let size = new.dot(&w).iter().fold(1.0f64, |m, v| m.max(v.abs()));
+                // What alpha takes from each direction of w, and what rounding adds to its eigenvalue.
+                let s = eigh(z.t().dot(&z)).unwrap().values;
+                let share = (1e-9 + tolerance::GRAM * s[p - 1]) / s[0];
+                let length = |m: ndarray::ArrayView1<'_, f64>| m.dot(&m).sqrt();
+                let most = |lengths: Vec<f64>| lengths.into_iter().fold(0f64, f64::max);
+                let reach = most(new.rows().into_iter().map(length).collect());
+                let limit = share * reach * most(w.columns().into_iter().map(length).collect());
                 let difference = worst(&near.predicted.select(Axis(0), &test), &(new.dot(&w) + &centre));
-                prop_assert!(difference < tolerance::LEAST_SQUARES * size, "{}", difference);
+                // Both sides add up a mean of n values and p terms.
+                let size = y.iter().fold(0f64, |m, v| m.max(v.abs()));
+                let limit = limit + 2.0 * tolerance::summed(n + p) * size;
+                prop_assert!(difference <= limit, "{} > {}", difference, limit);
             }
         }
     }

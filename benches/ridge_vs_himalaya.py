@@ -1,0 +1,64 @@
+"""Times `examples/fit_arrays` and himalaya on the same arrays, turn by turn, and compares their mean scores.
+
+    cargo build --release --examples
+    python benches/ridge_vs_himalaya.py PEERS.py [--cases abcde] [--repeat 5] [--layers N] [--work DIR]
+
+PEERS.py makes the arrays (`--save DIR`) and times himalaya (`--only NAME`); it prints one JSON line per estimator.
+Times are of the fits alone: no reading, no start of the interpreter. Python needs numpy, scikit-learn, himalaya, torch.
+"""
+import argparse, json, os, re, statistics, subprocess, sys, tempfile
+
+CASES = {
+    "a": (dict(samples=1000, features=1024, targets=1024, layers=4, subjects=1), "himalaya-kernel-torch"),
+    "b": (dict(samples=3000, features=768, targets=1024, layers=2, subjects=1), "himalaya-ridge-numpy"),
+    "c": (dict(samples=60, features=1024, targets=1024, layers=25, subjects=39), "himalaya-kernel-numpy"),
+    "d": (dict(samples=2000, features=4096, targets=20000, layers=1, subjects=1), "himalaya-kernel-torch"),
+    "e": (dict(samples=1000, features=4096, targets=1024, layers=4, subjects=1), "himalaya-kernel-torch"),
+}
+
+def peer(script, sizes, name, repeat, save=None):
+    flags = [str(v) for k in sizes for v in (f"--{k}", sizes[k])] + ["--repeat", str(repeat), "--only", name]
+    out = subprocess.run([sys.executable, script, *flags, *(["--save", save] if save else [])], check=True, text=True, capture_output=True).stdout
+    return json.loads(out) if repeat else None
+
+def ours(binary, folder, sizes, precision):
+    xs = [f"{folder}/x_{i}.npy" for i in range(sizes["layers"])]
+    ys = [f"{folder}/y_{i}.npy" for i in range(sizes["subjects"])]
+    command = ["/usr/bin/env", binary, precision, f"{folder}/fold.npy", f"{folder}/alphas.npy", *xs, "--", *ys]
+    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
+    line = process.stdout.read()
+    _, _, usage = os.wait4(process.pid, 0)
+    found = re.search(r"([\d.]+) s, cod (\S+), r ([^,]+),", line)
+    return float(found[1]), float(found[2]), float(found[3]), usage.ru_maxrss // 1024
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("peers"); p.add_argument("--cases", default="abcde"); p.add_argument("--repeat", type=int, default=5)
+    p.add_argument("--layers", type=int); p.add_argument("--all", action="store_true", help="time all four himalaya estimators")
+    p.add_argument("--work"); p.add_argument("--binary", default="target/release/examples/fit_arrays"); a = p.parse_args()
+    for case in a.cases:
+        sizes, best = CASES[case]
+        sizes = dict(sizes, layers=min(a.layers or sizes["layers"], sizes["layers"]))
+        with tempfile.TemporaryDirectory(dir=a.work) as folder:
+            # The peer makes its arrays from the sizes; saving them needs a fit of the smallest kind only when repeat is 0.
+            make = f"import runpy,sys;m=runpy.run_path(sys.argv[1]);import numpy as np;from argparse import Namespace as N;s=N(**{dict(sizes, folds=5)!r});X,Y,f,al=m['data'](s);d=sys.argv[2];[np.save(f'{{d}}/x_{{i}}.npy',x) for i,x in enumerate(X)];[np.save(f'{{d}}/y_{{i}}.npy',y) for i,y in enumerate(Y)];np.save(f'{{d}}/fold.npy',f);np.save(f'{{d}}/alphas.npy',al)"
+            subprocess.run([sys.executable, "-c", make, a.peers, folder], check=True)
+            names = [best] if not a.all else [f"himalaya-{k}-{b}" for k in ("ridge", "kernel") for b in ("numpy", "torch")]
+            times = {n: [] for n in ["single", "mixed", *names]}
+            scores, memory = {}, {}
+            for _ in range(a.repeat):
+                for name in times:
+                    if name in names:
+                        found = peer(a.peers, sizes, name, 1)
+                        seconds, cod, r, rss = found["seconds"], found["mean_cod"], found["mean_r"], found["peak_rss_mb"]
+                    else:
+                        seconds, cod, r, rss = ours(a.binary, folder, sizes, name)
+                    times[name].append(seconds); scores[name] = (cod, r); memory[name] = rss
+        middle = {n: statistics.median(t) for n, t in times.items()}
+        fastest = min(names, key=middle.get)
+        for name in times:
+            print(f"{case} {name:22s} {middle[name]:8.3f} s ({min(times[name]):.3f}-{max(times[name]):.3f})  x{middle[fastest] / middle[name]:.2f}"
+                  f"  cod {scores[name][0]:.5f} r {scores[name][1]:.5f}  peak {memory[name]} MB", flush=True)
+
+if __name__ == "__main__":
+    main()
