@@ -104,7 +104,11 @@ pub fn extract(mut reader: Reader, projector: &Projector, how: Extraction, watch
                 all.slice_mut(s![first + lane, ..]).iter_mut().zip(row).for_each(|(a, s)| *a = *s);
             }
         }
-        Ok((all, reading.join().ok().flatten()))
+        match reading.join() {
+            Ok(digest) => Ok((all, digest)),
+            // A defect of the reader must not look like volumes of zeros.
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     })?;
     constant(&sums, projector, &place)?;
     let digest = match digest {
