@@ -16,6 +16,7 @@
 mod affine;
 mod datatype;
 mod extensions;
+mod hashing;
 mod header;
 mod read;
 mod write;

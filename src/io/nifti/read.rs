@@ -1,11 +1,10 @@
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use flate2::read::MultiGzDecoder;
-use sha2::{Digest as _, Sha256};
 
 use super::datatype::Sample;
+use super::hashing::{Hashing, Shared};
 use super::header::{self, Header};
 use super::{extensions, has_nifti_name};
 use crate::error::{Code, Error, Result, Warning};
@@ -22,7 +21,8 @@ pub struct Reader {
     place: PathBuf,
     header: Header,
     stream: Box<dyn Read + Send>,
-    hash: Arc<Mutex<Sha256>>,
+    hash: Shared,
+    digest: Option<Digest>,
     next: usize,
     read: u64,
     chunk: Vec<u8>,
@@ -42,8 +42,7 @@ impl Reader {
 
     /// As [`Reader::open`], from any source of `length` bytes; `place` names it in messages.
     pub fn new(source: impl Read + Send + 'static, length: u64, place: &Path) -> Result<Reader> {
-        let hash = Arc::new(Mutex::new(Sha256::new()));
-        let hashed = Hashing { inner: source, hash: Arc::clone(&hash) };
+        let (hashed, hash) = Hashing::new(source);
         let mut raw = BufReader::with_capacity(1 << 17, hashed);
         let first = first_two(&mut raw).map_err(|e| Error::io(place.display(), "reading", e))?;
         let gzip = first == [0x1f, 0x8b];
@@ -71,6 +70,7 @@ impl Reader {
             header,
             stream,
             hash,
+            digest: None,
             next: 0,
             read: 0,
             chunk: Vec::new(),
@@ -146,8 +146,7 @@ impl Reader {
 
     /// SHA-256 of the file's bytes, once the last volume was read.
     pub fn digest(&self) -> Option<Digest> {
-        let hash = self.hash.lock().ok()?.clone();
-        self.finished.then(|| Digest(hash.finalize().into()))
+        self.digest
     }
 
     /// Makes sure that nothing follows the last volume.
@@ -170,6 +169,7 @@ impl Reader {
                 .expected("the end of the file")
                 .hint("Its header is false or two files were joined; write it again"));
         }
+        self.digest = self.hash.finish();
         self.finished = true;
         Ok(())
     }
@@ -263,20 +263,4 @@ fn first_two(raw: &mut impl Read) -> std::io::Result<Vec<u8>> {
     let mut first = Vec::with_capacity(2);
     raw.take(2).read_to_end(&mut first)?;
     Ok(first)
-}
-
-/// Computes the digest of what passes through.
-struct Hashing<R> {
-    inner: R,
-    hash: Arc<Mutex<Sha256>>,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(out)?;
-        if let Ok(mut hash) = self.hash.lock() {
-            hash.update(&out[..n]);
-        }
-        Ok(n)
-    }
 }
