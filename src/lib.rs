@@ -12,6 +12,8 @@
 // Links OpenBLAS.
 extern crate openblas_src;
 
+pub mod atlas;
+pub mod bold;
 pub mod cli;
 pub mod compare;
 pub mod compute;

@@ -8,6 +8,7 @@ use std::process::Output;
 use brainscore::error::{Code, Status};
 use serde_json::json;
 
+use crate::bad_bold;
 use crate::support::brainscore;
 use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
 
@@ -299,6 +300,8 @@ const ELSEWHERE: &[(Code, &str)] = &[
     (Code::Od03, "an_output_inside_an_input_is_refused"),
     (Code::Od06, "store::run_dir::tests::one_process_at_a_time"),
     (Code::Rr01, "a_damaged_record_is_refused"),
+    (Code::Ev05, "resample::bad_words_are_refused"),
+    (Code::Ev06, "resample::bad_words_are_refused"),
     (Code::Io01, "io::atomic::tests and a full disk, which a test cannot make everywhere"),
     (Code::In01, "weights_that_change_after_the_check_are_noticed"),
     (Code::Nu01, "compute::cpu::eigen::tests::nan_is_refused"),
@@ -363,6 +366,7 @@ fn every_code_has_a_case() {
     let missing: Vec<&str> = Code::ALL
         .iter()
         .filter(|code| !CASES.iter().any(|case| code_of(case) == **code) && !ELSEWHERE.iter().any(|(c, _)| c == *code))
+        .filter(|code| !bad_bold::codes().contains(code))
         .map(|code| code.as_str())
         .collect();
     assert!(missing.is_empty(), "no case for {missing:?}");

@@ -2,11 +2,15 @@
 
 mod architecture;
 mod bad;
+mod bad_bold;
 mod cli;
 mod deps;
 mod encoders;
 mod golden;
+mod nifti;
+mod parcellate;
 mod pickles;
+mod resample;
 mod ridge;
 mod states;
 mod support;

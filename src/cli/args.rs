@@ -57,6 +57,12 @@ pub(super) enum Command {
     Cache(CacheCommandArgs),
     /// Rebuild figures and report of a finished run from its run.json; compute nothing.
     Report(ReportArgs),
+    /// Turn BOLD runs into one series per parcel of an atlas.
+    #[command(after_help = super::parcellate::EXAMPLES)]
+    Parcellate(Box<super::parcellate::ParcellateArgs>),
+    /// Take features of words to the volumes of a run.
+    #[command(after_help = super::resample::EXAMPLES)]
+    Resample(super::resample::ResampleArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

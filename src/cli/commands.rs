@@ -35,6 +35,11 @@ pub(super) fn run(args: Args) -> Option<Status> {
         Command::Extract(args) => (extract(&args), false),
         Command::Cache(args) => (cache(&args), false),
         Command::Report(args) => (rebuild(&args), false),
+        Command::Parcellate(args) => match super::parcellate::run(&args) {
+            Ok(status) => return status,
+            Err(problems) => (Err(problems), args.json),
+        },
+        Command::Resample(args) => (super::resample::run(&args), args.json),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "brainscore", &mut script);
@@ -56,7 +61,8 @@ pub(super) fn run(args: Args) -> Option<Status> {
     Some(found.status())
 }
 
-fn threads(asked: Option<u16>) -> Result<(), Error> {
+/// Starts the threads that a flag asks for, or one per core.
+pub(super) fn threads(asked: Option<u16>) -> Result<(), Error> {
     let n = match asked {
         Some(n) => usize::from(n),
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -255,7 +261,7 @@ fn summary(finished: &Finished) -> serde_json::Value {
     })
 }
 
-fn warnings(list: &[Warning]) {
+pub(super) fn warnings(list: &[Warning]) {
     for warning in list {
         note(&format!("warning: {warning}"));
     }

@@ -3,7 +3,9 @@
 mod args;
 mod commands;
 mod messages;
+mod parcellate;
 mod progress;
+mod resample;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -1,12 +1,17 @@
 //! What a model is given to predict with: one row per stimulus, one column per feature.
 
 mod confounds;
+mod hrf;
+mod resample;
+mod timeline;
 
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 
 pub use confounds::{CHARACTERS, CONFOUNDS, WORDS, confounds};
+pub use resample::{Method, Resampled, Words, resample};
+pub use timeline::{Timeline, delay};
 
 use crate::ids::StimulusId;
 

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod bounded;
+pub mod nifti;
 pub mod npy;
 pub mod pickle;
 pub mod table;
@@ -32,4 +33,20 @@ pub fn digest_of_files(files: &[(PathBuf, Digest)]) -> Digest {
 /// The last component of a path, as shown in records and reports: those never hold directories of the user's machine.
 pub fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// SHA-256 of a file of any size.
+pub fn digest_file(path: &Path) -> crate::error::Result<Digest> {
+    use std::io::Read as _;
+    let (mut file, _) = bounded::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(Digest(hash.finalize().into())),
+            Ok(n) => hash.update(&buffer[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(crate::error::Error::io(path.display(), "reading", e)),
+        }
+    }
 }

@@ -156,6 +156,13 @@ impl Element for f64 {
     }
 }
 
+impl Element for bool {
+    const DESCR: &'static str = "|b1";
+    fn put(self, out: &mut Vec<u8>) {
+        out.push(u8::from(self));
+    }
+}
+
 /// Writes an array of any rank, C order, little-endian, format version 1.
 pub fn write<T: Element, D: Dimension>(path: &Path, array: ArrayView<'_, T, D>) -> Result<()> {
     let extents: Vec<String> = array.shape().iter().map(|n| format!("{n},")).collect();

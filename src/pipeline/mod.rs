@@ -1,19 +1,23 @@
-//! The verbs of the program, each one library call: preflight, extract, fit, compare, report.
+//! The verbs of the program, each one library call: preflight, extract, parcellate, fit, compare, report.
 
 mod arrays;
 mod compare;
 mod extract;
 mod fit;
 mod outputs;
+mod parcellate;
 mod parts;
 mod preflight;
 mod report;
+mod resample;
 mod states;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use compare::{Finished, compare, compare_demo};
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
+pub use parcellate::{ParcellateSpec, Parcellated, ParcellatedRun, parcellate};
 pub use parts::Context;
 pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
+pub use resample::{ResampleSpec, ResampledFiles, resample};
 pub use states::{Extraction, Pooled, extract};

@@ -1,5 +1,6 @@
 //! What several tests need: the built program, material kept outside the repository, and an unkind folder.
 
+pub mod image;
 pub mod study;
 
 use std::io::Write as _;
