@@ -245,7 +245,7 @@ impl fmt::Display for Error {
         f.write_str(".")?;
         if let Some(hint) = &inner.hint {
             write!(f, " {hint}")?;
-            if !hint.ends_with('.') {
+            if !hint.ends_with(['.', '?']) {
                 f.write_str(".")?;
             }
         }
