@@ -1,9 +1,14 @@
 //! Checkpoints × layers × subjects → curves over layers and paired differences to the reference, with intervals.
 
+mod best;
+mod inference;
 mod layer;
+mod units;
 
 use serde::{Deserialize, Serialize};
 
+pub use best::{BestDifference, NestedBest, ProfileDifference};
+pub use inference::{ALPHA, Fits, Inference, POWER, Settings, Tests};
 pub use layer::{LEVEL, LayerFit, LayerScores, by_subject, compare_layer};
 
 use crate::encoding::{Score, ScoreName};
@@ -45,6 +50,18 @@ pub struct Comparison {
     pub target_differences: Vec<Difference>,
     /// Mean over subjects of each target's score: per checkpoint and layer, the ranking score only, in the order of the targets.
     pub target_means: Vec<TargetMeans>,
+    /// Each checkpoint's best layer, chosen on other data than it is scored on.
+    #[serde(default)]
+    pub best_layers: Vec<NestedBest>,
+    /// The checkpoints' nested best layers against the reference's.
+    #[serde(default)]
+    pub best_differences: Vec<BestDifference>,
+    /// Where in the network the scores lie, against the reference.
+    #[serde(default)]
+    pub profile_differences: Vec<ProfileDifference>,
+    /// How the differences were tested, and what such tests can find.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<Tests>,
 }
 
 /// A score over the layers of one checkpoint, averaged over subjects and targets.
@@ -102,6 +119,10 @@ impl Comparison {
             layer_differences: Vec::new(),
             target_differences: Vec::new(),
             target_means: Vec::new(),
+            best_layers: Vec::new(),
+            best_differences: Vec::new(),
+            profile_differences: Vec::new(),
+            tests: None,
         }
     }
 
@@ -148,6 +169,9 @@ pub struct Difference {
     pub interval: Option<Interval>,
     /// Subjects in whom both scores are defined.
     pub n_subjects: usize,
+    /// What the tests say of it.
+    #[serde(default)]
+    pub inference: Inference,
 }
 
 /// The targets' scores in one layer of one checkpoint.

@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2};
 
-use super::{Baseline, Difference, Point, TargetMeans, Unit};
+use super::{Baseline, Difference, Inference, Point, TargetMeans, Unit};
 use crate::encoding::{GroupSums, Reason, Score, ScoreName, TargetScores};
 use crate::ids::{Layer, TargetId};
 use crate::stats::bootstrap::{Interval, Resamples, bca, mean_intervals, weighted_means};
@@ -38,7 +38,7 @@ impl LayerFit {
     }
 
     /// Scores (subjects, targets); NaN where undefined.
-    fn matrix(&self, name: ScoreName) -> Array2<f64> {
+    pub(super) fn matrix(&self, name: ScoreName) -> Array2<f64> {
         let targets = self.scores.first().map_or(0, Vec::len);
         Array2::from_shape_fn((self.scores.len(), targets), |(s, t)| self.scores[s][t].get(name).or_nan())
     }
@@ -157,6 +157,7 @@ pub fn compare_layer(
                 difference: Score::from_nan(mean, fit.first_reason(score)),
                 interval,
                 n_subjects,
+                inference: Inference::default(),
             };
             let gain = own.minus(&confounds).averaged();
             let (mean, interval) = single(&gain, resamples);

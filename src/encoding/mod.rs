@@ -12,4 +12,4 @@ pub use alphas::{AlphaGrid, EDGE_LIMIT};
 pub use folds::{FoldSpec, Folds};
 pub use score::{Reason, Score, ScoreName};
 pub(crate) use target_scores::is_constant;
-pub use target_scores::{FoldScore, GroupSums, TargetScores, score};
+pub use target_scores::{FoldScore, GroupParts, GroupSums, TargetScores, score};

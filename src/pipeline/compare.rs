@@ -159,7 +159,7 @@ fn run_into(
     results.warnings.extend(warnings);
     clock.lap("encoding models");
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit)?;
-    outputs::write_comparison(folder, &results.comparison)?;
+    outputs::write_comparison(folder, &results.comparison, prepared.targets.len())?;
     outputs::write_layers(folder, &results.comparison)?;
     clock.lap("tables");
     let record = record(prepared, results, extraction, attestations, planted, clock.stages);
@@ -250,6 +250,8 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
         Ok(())
     })?;
     watch.end();
+    let all: Vec<_> = fits.iter().map(|c| (c.label.as_str(), c.layers.as_slice())).collect();
+    comparison.test(&all, &baseline.fit, &prepared.plan.inference, &resamples);
     Ok(Results { confounds: baseline, fits, comparison, warnings: edges.warnings() })
 }
 
@@ -339,6 +341,7 @@ fn record(
             score: plan.score,
             confounds,
             precision: "mixed".to_owned(),
+            inference: plan.inference,
             bootstrap: BootstrapRecord { draws: BOOTSTRAP_DRAWS, level: crate::compare::LEVEL, seed: BOOTSTRAP_SEED },
             overrides: plan.overrides,
         },

@@ -1,5 +1,6 @@
 //! The tables of a run.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::fit::Predictions;
@@ -127,11 +128,25 @@ pub(super) fn prediction_rows(
     table
 }
 
-/// `comparison.csv`: paired differences to the reference, one row per checkpoint, layer, score and target.
-pub(super) fn write_comparison(folder: &Path, comparison: &Comparison) -> Result<()> {
-    let all = &comparison.target_differences;
-    let text = |f: &dyn Fn(&Difference) -> String| Output::Text(all.iter().map(f).collect());
-    let real = |f: &dyn Fn(&Difference) -> Option<f64>| Output::Real(all.iter().map(f).collect());
+/// `comparison.csv`: paired differences to the reference, one row per checkpoint, layer and score (target empty: the mean
+/// over targets), then one per checkpoint, layer, score and target.
+pub(super) fn write_comparison(folder: &Path, comparison: &Comparison, n_targets: usize) -> Result<()> {
+    let all: Vec<&Difference> =
+        comparison.layer_differences.iter().chain(&comparison.target_differences).collect();
+    let text = |f: &dyn Fn(&Difference) -> String| Output::Text(all.iter().map(|d| f(d)).collect());
+    let real = |f: &dyn Fn(&Difference) -> Option<f64>| Output::Real(all.iter().map(|d| f(d)).collect());
+    let layers = |d: &Difference| {
+        let same = |o: &&Difference| o.checkpoint == d.checkpoint && o.score == d.score;
+        comparison.layer_differences.iter().filter(same).count()
+    };
+    let mut families: HashMap<(&str, ScoreName), usize> = HashMap::new();
+    for d in &comparison.layer_differences {
+        families.entry((&d.checkpoint, d.score)).or_insert_with(|| layers(d));
+    }
+    let family = |d: &Difference| {
+        let n = families.get(&(d.checkpoint.as_str(), d.score)).copied().unwrap_or(0);
+        if d.target.is_none() { format!("{n} layers") } else { format!("{n} layers x {n_targets} targets") }
+    };
     OutputTable::new(vec![
         ("reference", text(&|_| comparison.reference.clone())),
         ("checkpoint", text(&|d| d.checkpoint.clone())),
@@ -142,6 +157,15 @@ pub(super) fn write_comparison(folder: &Path, comparison: &Comparison) -> Result
         ("ci_low", real(&|d| d.interval.map(|i| i.0))),
         ("ci_high", real(&|d| d.interval.map(|i| i.1))),
         ("n_subjects", Output::Integer(all.iter().map(|d| d.n_subjects as i64).collect())),
+        ("p", real(&|d| d.inference.p)),
+        ("p_fwe", real(&|d| d.inference.p_fwe)),
+        ("q_fdr", real(&|d| d.inference.q_fdr)),
+        ("mde80", real(&|d| d.inference.mde80)),
+        ("p_tost", real(&|d| d.inference.p_tost)),
+        ("equivalent", text(&|d| d.inference.equivalent.map_or(String::new(), |e| e.to_string()))),
+        ("two_way_low", real(&|d| d.inference.two_way.map(|i| i.0))),
+        ("two_way_high", real(&|d| d.inference.two_way.map(|i| i.1))),
+        ("family", text(&family)),
         ("ci_over", text(&|_| unit_name(comparison.unit).to_owned())),
         ("undefined", text(&|d| reason(d.difference))),
     ])

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::compare::{Baseline, Curve, Difference, Point, TargetMeans, Unit};
+use crate::compare::{Baseline, Curve, Difference, Inference, Point, TargetMeans, Unit};
 use crate::encoding::Score;
 
 const TARGETS: usize = 8;
@@ -41,6 +41,10 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         layer_differences: Vec::new(),
         target_differences: Vec::new(),
         target_means: Vec::new(),
+        best_layers: Vec::new(),
+        best_differences: Vec::new(),
+        profile_differences: Vec::new(),
+        tests: None,
     };
     for (c, (label, blocks)) in checkpoints.iter().enumerate() {
         for score in ScoreName::ALL {
@@ -68,6 +72,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
                     difference: Score::Value(gain),
                     interval: Some((gain - 0.02, gain + 0.02)),
                     n_subjects: 6,
+                    inference: Inference::default(),
                 }
             }));
             for l in 0..=(*blocks).min(checkpoints[0].1) {
@@ -80,6 +85,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
                     difference: Score::Value(d),
                     interval: Some((d - 0.02, d + 0.02)),
                     n_subjects: 6,
+                    inference: Inference::default(),
                 };
                 if c > 0 {
                     for (t, target) in targets.iter().enumerate() {
@@ -114,6 +120,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             score: ScoreName::Cod,
             confounds: vec!["words".to_owned(), "characters".to_owned()],
             precision: "double".to_owned(),
+            inference: Settings::default(),
             bootstrap: BootstrapRecord { draws: 2000, level: 0.95, seed: 0 },
             overrides: BTreeMap::from([("--pooling".to_owned(), "mean".to_owned())]),
         },

@@ -1,8 +1,14 @@
-//! Pure functions on slices and matrices: moments, correlation, bootstrap. No I/O, no science.
+//! Pure functions on slices and matrices: moments, correlation, bootstrap, permutation tests, equivalence, power. No
+//! I/O, no science.
 
 pub mod bootstrap;
 mod correlation;
+pub mod flips;
+pub mod labels;
 mod moments;
+mod multiple;
+pub mod paired;
 
 pub use correlation::pearson;
 pub use moments::{mean, median, population_sd};
+pub use multiple::benjamini_hochberg;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::inference::{InferenceFlags, SubjectsPlan, settings};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
+use crate::compare::Settings;
 use crate::encoder::{CheckpointSpec, LongText, Pooling};
 use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
 use crate::error::{Code, Error, Result};
@@ -18,7 +20,7 @@ pub const BOOTSTRAP_SEED: u64 = 0;
 const DEFAULT_FOLDS: usize = 5;
 
 /// What flags may change of a study.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
     /// `--layers`
     pub layers: Option<String>,
@@ -26,6 +28,8 @@ pub struct Overrides {
     pub pooling: Option<Pooling>,
     /// `--long-text`
     pub long_text: Option<LongText>,
+    /// `--permutations`, `--margin`
+    pub inference: InferenceFlags,
 }
 
 /// Everything that a run needs to know.
@@ -57,6 +61,10 @@ pub struct Plan {
     pub score: ScoreName,
     /// The checkpoints, the reference first.
     pub checkpoints: Vec<CheckpointSpec>,
+    /// How differences are tested.
+    pub inference: Settings,
+    /// Groups of subjects and their covariates.
+    pub subjects: Option<SubjectsPlan>,
     /// Flags that changed the study: flag → value.
     pub overrides: BTreeMap<String, String>,
 }
@@ -158,6 +166,7 @@ impl Plan {
         let layers = overrides.layers.as_deref().map_or(Ok(LayerSelection::All), LayerSelection::parse);
         let layers = layers.map_err(|e| problems.push(e)).ok();
         problems.extend(repeated_label(&checkpoints));
+        let inference = settings(&spec.inference, &overrides.inference, study).map_err(|e| problems.push(e)).ok();
         let k = spec.encoding.k.unwrap_or(DEFAULT_FOLDS);
         let folds = match spec.encoding.folds.unwrap_or(FoldKind::Contiguous) {
             FoldKind::Contiguous => FoldSpec::Contiguous { k },
@@ -173,7 +182,8 @@ impl Plan {
                     .hint("Name the column: [stimuli] fold = \"fold\""),
             );
         }
-        let (Some(responses), Some(alphas), Some(layers), true) = (responses, alphas, layers, problems.is_empty())
+        let (Some(responses), Some(alphas), Some(layers), Some(inference), true) =
+            (responses, alphas, layers, inference, problems.is_empty())
         else {
             return Err(problems);
         };
@@ -181,6 +191,8 @@ impl Plan {
         applied.extend(overrides.layers.as_ref().map(|l| ("--layers".to_owned(), l.clone())));
         applied.extend(overrides.pooling.map(|p| ("--pooling".to_owned(), p.to_string())));
         applied.extend(overrides.long_text.map(|l| ("--long-text".to_owned(), l.to_string())));
+        applied.extend(overrides.inference.permutations.map(|n| ("--permutations".to_owned(), n.to_string())));
+        applied.extend(overrides.inference.margin.map(|m| ("--margin".to_owned(), m.to_string())));
         Ok(Plan {
             name: spec.study.name,
             study_path: study.to_owned(),
@@ -201,6 +213,8 @@ impl Plan {
             alphas,
             score: spec.encoding.score.unwrap_or(ScoreName::Cod),
             checkpoints,
+            inference,
+            subjects: spec.subjects.map(|section| SubjectsPlan::new(section, &folder)),
             overrides: applied,
         })
     }

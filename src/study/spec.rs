@@ -26,6 +26,11 @@ pub struct StudySpec {
     /// `[encoding]`
     #[serde(default)]
     pub encoding: EncodingSection,
+    /// `[inference]`
+    #[serde(default)]
+    pub inference: InferenceSection,
+    /// `[subjects]`
+    pub subjects: Option<SubjectsSection>,
 }
 
 /// `[study]`
@@ -96,6 +101,33 @@ pub struct EncodingSection {
     pub score: Option<ScoreName>,
 }
 
+/// `[inference]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct InferenceSection {
+    /// Random permutations, where not all can be used.
+    pub permutations: Option<usize>,
+    /// Seed of the permutations.
+    pub seed: Option<u64>,
+    /// Differences within ± this are equivalent.
+    pub margin: Option<f64>,
+}
+
+/// `[subjects]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SubjectsSection {
+    /// One row per subject.
+    pub table: String,
+    /// Column of subjects.
+    #[serde(default = "default_subject")]
+    pub id: String,
+    /// Column of groups.
+    #[serde(default = "default_group")]
+    pub group: String,
+    /// Columns that are held fixed.
+    #[serde(default)]
+    pub covariates: Vec<String>,
+}
+
 /// Ways to make outer folds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -133,6 +165,14 @@ fn default_text() -> String {
     "text".to_owned()
 }
 
+fn default_subject() -> String {
+    "subject".to_owned()
+}
+
+fn default_group() -> String {
+    "group".to_owned()
+}
+
 /// Every section with its keys.
 const KNOWN: &[(&str, &[&str])] = &[
     ("study", &["name"]),
@@ -140,6 +180,8 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("responses", &["table", "id", "targets", "subject", "subjects", "rows_in_order"]),
     ("features", &["pooling", "long_text"]),
     ("encoding", &["folds", "k", "alphas", "score"]),
+    ("inference", &["permutations", "seed", "margin"]),
+    ("subjects", &["table", "id", "group", "covariates"]),
 ];
 
 impl StudySpec {

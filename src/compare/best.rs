@@ -1,0 +1,319 @@
+//! The best layer without its optimism, and where in the network the scores lie.
+//!
+//! A layer that is chosen as the best on the data that scores it is scored too well. Here it is chosen on the other
+//! subjects, or, with one subject, for each outer fold on the other folds; what it then scores on the subject, or the
+//! fold, that had no say is the nested score. The naive maximum stands beside it, and their difference: the optimism.
+//!
+//! Where the scores lie is their centre of mass over relative depth, Σ depth·s / Σ s with s the score above 0, from 0
+//! (embedding output) to 1 (last layer). Source of the latter: Tenney, Das & Pavlick, ACL 2019 ("center of gravity").
+
+use ndarray::{Array1, Array2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::inference::{Fits, Inference, Power, tests};
+use super::layer::LEVEL;
+use super::units::{beside, over_targets};
+use super::{Comparison, LayerFit};
+use crate::encoding::{Reason, Score, ScoreName};
+use crate::ids::Layer;
+use crate::stats::bootstrap::{Interval, Resamples, bca, weighted_means};
+use crate::stats::flips::{SignFlips, sign_flip_test};
+
+/// A checkpoint's best layer, chosen on other data than it is scored on, in the ranking score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NestedBest {
+    /// Label of the checkpoint.
+    pub checkpoint: String,
+    /// Layers chosen, and for how many subjects (or outer folds, with one subject) each was; the most frequent first.
+    pub chosen: Vec<(Layer, usize)>,
+    /// The score of the chosen layers on the subjects or folds that had no say in the choice.
+    pub nested: Score,
+    /// Its interval.
+    pub interval: Option<Interval>,
+    /// The highest mean over the layers: chosen and scored on the same data.
+    pub naive: Score,
+    /// Where the scores lie: centre of mass over relative depth, 0 to 1.
+    pub centre: Score,
+    /// Its interval.
+    pub centre_interval: Option<Interval>,
+}
+
+impl NestedBest {
+    /// By how much the naive maximum is better than the nested score.
+    pub fn optimism(&self) -> Option<f64> {
+        Some(self.naive.value()? - self.nested.value()?)
+    }
+}
+
+/// Nested best layers compared: checkpoint − reference, in the ranking score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BestDifference {
+    /// Label of the checkpoint.
+    pub checkpoint: String,
+    /// The difference of the nested scores.
+    pub difference: Score,
+    /// Its interval.
+    pub interval: Option<Interval>,
+    /// What the tests say of it; one test, so that p and p_fwe are the same.
+    #[serde(default)]
+    pub inference: Inference,
+}
+
+/// Centres of mass compared: checkpoint − reference, in relative depth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProfileDifference {
+    /// Label of the checkpoint.
+    pub checkpoint: String,
+    /// Above 0: the checkpoint's scores lie deeper.
+    pub difference: Score,
+    /// Its interval.
+    pub interval: Option<Interval>,
+    /// Two-sided sign-flip p; with one subject only where both checkpoints have the same layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p: Option<f64>,
+}
+
+/// The ranking score over the layers of one checkpoint, averaged over targets.
+struct Profile {
+    layers: Vec<Layer>,
+    /// (units, layers): values whose mean over units is the score less `offset`.
+    values: Array2<f64>,
+    /// With one subject: the fold of each group, and its share of what the score is relative to.
+    groups: Option<(Vec<usize>, Array1<f64>)>,
+    offset: f64,
+}
+
+impl Profile {
+    fn of(layers: &[(Layer, LayerFit)], score: ScoreName, units: usize) -> Profile {
+        let columns: Vec<Array2<f64>> = layers.iter().map(|(_, fit)| over_targets(&fit.per_unit(score))).collect();
+        let first = layers.first().and_then(|(_, fit)| fit.groups.as_ref());
+        let groups = first.map(|sums| {
+            let shares = over_targets(&sums.parts(score).shares).column(0).mapv(|s| s * units as f64);
+            (sums.folds().to_vec(), shares)
+        });
+        Profile {
+            layers: layers.iter().map(|(layer, _)| *layer).collect(),
+            values: beside(&columns, units),
+            offset: if first.is_some() && score != ScoreName::R { 1.0 } else { 0.0 },
+            groups,
+        }
+    }
+
+    /// The score of every layer under weights of the units (resamples, units) → (resamples, layers).
+    fn resampled(&self, weights: &Array2<f64>) -> Array2<f64> {
+        let Some((_, shares)) = &self.groups else { return weighted_means(weights, &self.values) };
+        let mut scores = weights.dot(&self.values);
+        let mass = weights.dot(shares);
+        for (mut row, mass) in scores.rows_mut().into_iter().zip(&mass) {
+            row.mapv_inplace(|v| if *mass > 0.0 { self.offset + v / mass } else { f64::NAN });
+        }
+        scores
+    }
+
+    /// For each unit the layer that the others choose; none where they have no score. With one subject, the others are
+    /// the groups of all other folds.
+    fn choices(&self) -> Vec<Option<usize>> {
+        let n = self.values.nrows();
+        let others = match &self.groups {
+            None => Array2::from_shape_fn((n, n), |(i, j)| if i == j { 0.0 } else { 1.0 }),
+            Some((folds, _)) => Array2::from_shape_fn((n, n), |(i, j)| if folds[i] == folds[j] { 0.0 } else { 1.0 }),
+        };
+        self.resampled(&others).rows().into_iter().map(|row| highest(row.iter().copied())).collect()
+    }
+
+    /// Each unit's value at the layer that the others chose.
+    fn nested(&self, choices: &[Option<usize>]) -> Array2<f64> {
+        let values = choices.iter().enumerate().map(|(unit, at)| at.map_or(f64::NAN, |at| self.values[[unit, at]]));
+        Array1::from_iter(values).insert_axis(Axis(1))
+    }
+
+    /// How often each layer was chosen: by subject, or by fold.
+    fn counts(&self, choices: &[Option<usize>]) -> Vec<(Layer, usize)> {
+        let mut counts = vec![0; self.layers.len()];
+        let mut seen = Vec::new();
+        for (unit, at) in choices.iter().enumerate() {
+            let fold = self.groups.as_ref().map(|(folds, _)| folds[unit]);
+            if let (Some(at), false) = (at, fold.is_some_and(|f| seen.contains(&f))) {
+                counts[*at] += 1;
+                seen.extend(fold);
+            }
+        }
+        let mut counts: Vec<(Layer, usize)> =
+            self.layers.iter().copied().zip(counts).filter(|(_, n)| *n > 0).collect();
+        counts.sort_by_key(|(layer, n)| (std::cmp::Reverse(*n), *layer));
+        counts
+    }
+
+    /// The same profile with one column instead of its layers.
+    fn with(&self, column: Array2<f64>) -> Profile {
+        Profile { layers: Vec::new(), values: column, groups: self.groups.clone(), offset: self.offset }
+    }
+
+    fn depth(&self) -> Vec<f64> {
+        let last = self.layers.last().map_or(0, |l| l.0);
+        self.layers.iter().map(|l| if last == 0 { 0.0 } else { l.0 as f64 / last as f64 }).collect()
+    }
+
+    /// The centre of mass of each row of scores (rows, layers); NaN where no score is above 0.
+    fn centres(&self, scores: &Array2<f64>) -> Array1<f64> {
+        let depth = self.depth();
+        scores.rows().into_iter().map(|row| centre(row.iter().copied(), &depth)).collect()
+    }
+}
+
+/// Σ depth·s / Σ s over the scores above 0; NaN where there is none.
+fn centre(scores: impl Iterator<Item = f64>, depth: &[f64]) -> f64 {
+    let (mut sum, mut mass) = (0.0, 0.0);
+    for (s, d) in scores.zip(depth).filter(|(s, _)| s.is_finite() && *s > 0.0) {
+        sum += s * d;
+        mass += s;
+    }
+    if mass > 0.0 { sum / mass } else { f64::NAN }
+}
+
+/// The first place of the highest finite value.
+fn highest(values: impl Iterator<Item = f64>) -> Option<usize> {
+    values.enumerate().filter(|(_, v)| v.is_finite()).reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|b| b.0)
+}
+
+/// A statistic of weights over units, with its BCa interval.
+fn replicated(resamples: &Resamples, statistic: impl Fn(&Array2<f64>) -> Array1<f64>) -> (f64, Option<Interval>) {
+    let value = statistic(&Array2::ones((1, resamples.units())))[0];
+    let (boot, jack) = (statistic(&resamples.bootstrap), statistic(&resamples.jackknife));
+    (value, bca(value, boot.view(), jack.view(), LEVEL))
+}
+
+impl Comparison {
+    /// Chooses best layers and finds centres of mass, in the ranking score. `fits` holds the reference first.
+    pub(super) fn choose(&mut self, fits: &[Fits<'_>], flips: &SignFlips, power: &mut Power, resamples: &Resamples) {
+        let profiles: Vec<Profile> =
+            fits.iter().map(|(_, layers)| Profile::of(layers, self.score, self.n_units)).collect();
+        let nested: Vec<(Vec<Option<usize>>, Profile)> = profiles
+            .iter()
+            .map(|profile| {
+                let choices = profile.choices();
+                let column = profile.nested(&choices);
+                (choices, profile.with(column))
+            })
+            .collect();
+        let undefined = |value| Score::from_nan(value, Reason::NothingDefined);
+        for (((label, _), profile), (choices, column)) in fits.iter().zip(&profiles).zip(&nested) {
+            let (score, interval) = replicated(resamples, |w| column.resampled(w).column(0).to_owned());
+            let means = profile.resampled(&Array2::ones((1, self.n_units)));
+            let naive = highest(means.iter().copied()).map_or(f64::NAN, |at| means[[0, at]]);
+            let (middle, middle_interval) = self.centre(profile, resamples);
+            self.best_layers.push(NestedBest {
+                checkpoint: (*label).to_owned(),
+                chosen: profile.counts(choices),
+                nested: undefined(score),
+                interval,
+                naive: undefined(naive),
+                centre: undefined(middle),
+                centre_interval: middle_interval,
+            });
+        }
+        for (((label, _), profile), (_, column)) in fits.iter().zip(&profiles).zip(&nested).skip(1) {
+            let (_, base) = &nested[0];
+            let paired = &column.values - &base.values;
+            let (difference, interval) = match &column.groups {
+                None => replicated(resamples, |w| weighted_means(w, &paired).column(0).to_owned()),
+                Some(_) => {
+                    replicated(resamples, |w| &column.resampled(w).column(0) - &base.resampled(w).column(0))
+                }
+            };
+            let inference = tests(&paired, flips, power).pop().unwrap_or_default();
+            self.best_differences.push(BestDifference {
+                checkpoint: (*label).to_owned(),
+                difference: undefined(difference),
+                interval,
+                inference,
+            });
+            let (difference, interval, p) = self.shift(profile, &profiles[0], flips, resamples);
+            self.profile_differences.push(ProfileDifference {
+                checkpoint: (*label).to_owned(),
+                difference: undefined(difference),
+                interval,
+                p,
+            });
+        }
+    }
+
+    /// The centre of mass, averaged over subjects or that of the one subject.
+    fn centre(&self, profile: &Profile, resamples: &Resamples) -> (f64, Option<Interval>) {
+        if profile.groups.is_some() {
+            return replicated(resamples, |w| profile.centres(&profile.resampled(w)));
+        }
+        let each = profile.centres(&profile.values).insert_axis(Axis(1));
+        replicated(resamples, |w| weighted_means(w, &each).column(0).to_owned())
+    }
+
+    /// The difference of two centres of mass, its interval, and p.
+    fn shift(
+        &self,
+        profile: &Profile,
+        base: &Profile,
+        flips: &SignFlips,
+        resamples: &Resamples,
+    ) -> (f64, Option<Interval>, Option<f64>) {
+        if profile.groups.is_none() {
+            let paired = (profile.centres(&profile.values) - base.centres(&base.values)).insert_axis(Axis(1));
+            let (difference, interval) =
+                replicated(resamples, |w| weighted_means(w, &paired).column(0).to_owned());
+            let test = sign_flip_test(paired.view(), flips).pop().flatten();
+            return (difference, interval, test.map(|t| t.p));
+        }
+        let of = |w: &Array2<f64>| profile.centres(&profile.resampled(w)) - base.centres(&base.resampled(w));
+        let (difference, interval) = replicated(resamples, of);
+        if profile.layers != base.layers || !difference.is_finite() {
+            return (difference, interval, None);
+        }
+        // Swapping the checkpoints' contributions of a group, in all layers at once.
+        let n = self.n_units as f64;
+        let middle = (&profile.values + &base.values).sum_axis(Axis(0)) / (2.0 * n) + profile.offset;
+        let half = (&profile.values - &base.values) / (2.0 * n);
+        let reached = flips.count_where(|signs| {
+            let moved = signs.dot(&half);
+            let swapped = profile.centres(&(&middle + &moved)) - base.centres(&(&middle - &moved));
+            // A pattern without a positive score in either has no difference to speak of.
+            swapped.iter().filter(|d| d.abs() >= difference.abs() - 1e-12).count()
+        });
+        (difference, interval, Some((reached + 1) as f64 / (flips.count() + 1) as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(values: Array2<f64>) -> Profile {
+        Profile { layers: (0..values.ncols()).map(Layer).collect(), values, groups: None, offset: 0.0 }
+    }
+
+    #[test]
+    fn a_subject_has_no_say_in_its_own_layer() {
+        // Subject 2 alone likes layer 0, very much: the mean would choose it, the others do not.
+        let p = profile(ndarray::array![[0.1, 0.2], [0.1, 0.2], [0.9, 0.1], [0.1, 0.2]]);
+        assert_eq!(p.choices(), [Some(0), Some(0), Some(1), Some(0)]);
+        let nested = p.nested(&p.choices());
+        assert_eq!(nested.column(0).to_vec(), [0.1, 0.1, 0.1, 0.1]);
+        assert_eq!(p.counts(&p.choices()), [(Layer(0), 3), (Layer(1), 1)]);
+    }
+
+    #[test]
+    fn one_subject_chooses_on_other_folds() {
+        // Two groups in each of two folds; fold 0 likes layer 0, fold 1 likes layer 1.
+        let mut p = profile(ndarray::array![[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, 2.0]]);
+        p.groups = Some((vec![0, 0, 1, 1], Array1::ones(4)));
+        assert_eq!(p.choices(), [Some(1), Some(1), Some(0), Some(0)]);
+        assert_eq!(p.nested(&p.choices()).sum(), 0.0);
+        assert_eq!(p.counts(&p.choices()), [(Layer(0), 1), (Layer(1), 1)]);
+    }
+
+    #[test]
+    fn the_centre_lies_where_the_scores_do() {
+        let p = profile(ndarray::array![[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [-1.0, -2.0, -0.5], [-5.0, 2.0, 0.0]]);
+        let centres = p.centres(&p.values);
+        assert_eq!((centres[0], centres[1], centres[3]), (1.0, 0.5, 0.5));
+        assert!(centres[2].is_nan(), "no score above 0, no centre");
+    }
+}
