@@ -1,6 +1,7 @@
 //! Checkpoints × layers × subjects → curves over layers and paired differences to the reference, with intervals.
 
 mod best;
+mod groups;
 mod inference;
 mod layer;
 mod units;
@@ -8,8 +9,9 @@ mod units;
 use serde::{Deserialize, Serialize};
 
 pub use best::{BestDifference, NestedBest, ProfileDifference};
+pub use groups::{GroupContrast, GroupDesign, GroupMean, Outcome};
 pub use inference::{ALPHA, Fits, Inference, POWER, Settings, Tests};
-pub use layer::{LEVEL, LayerFit, LayerScores, by_subject, compare_layer};
+pub use layer::{ByGroup, LEVEL, LayerFit, LayerScores, by_subject, compare_layer};
 
 use crate::encoding::{Score, ScoreName};
 use crate::ids::{Layer, TargetId};
@@ -59,6 +61,12 @@ pub struct Comparison {
     /// Where in the network the scores lie, against the reference.
     #[serde(default)]
     pub profile_differences: Vec<ProfileDifference>,
+    /// The groups of subjects and what was held fixed, where the study has groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_design: Option<GroupDesign>,
+    /// The groups compared.
+    #[serde(default)]
+    pub group_contrasts: Vec<GroupContrast>,
     /// How the differences were tested, and what such tests can find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests: Option<Tests>,
@@ -122,6 +130,8 @@ impl Comparison {
             best_layers: Vec::new(),
             best_differences: Vec::new(),
             profile_differences: Vec::new(),
+            group_design: None,
+            group_contrasts: Vec::new(),
             tests: None,
         }
     }

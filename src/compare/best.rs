@@ -176,6 +176,15 @@ fn highest(values: impl Iterator<Item = f64>) -> Option<usize> {
     values.enumerate().filter(|(_, v)| v.is_finite()).reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|b| b.0)
 }
 
+/// Each unit's value at the layer that the others chose, a column (units, 1) per checkpoint.
+pub(super) fn nested_values(fits: &[Fits<'_>], score: ScoreName, units: usize) -> Vec<Array2<f64>> {
+    let nested = |layers: &[(Layer, LayerFit)]| {
+        let profile = Profile::of(layers, score, units);
+        profile.nested(&profile.choices())
+    };
+    fits.iter().map(|(_, layers)| nested(layers)).collect()
+}
+
 /// A statistic of weights over units, with its BCa interval.
 fn replicated(resamples: &Resamples, statistic: impl Fn(&Array2<f64>) -> Array1<f64>) -> (f64, Option<Interval>) {
     let value = statistic(&Array2::ones((1, resamples.units())))[0];

@@ -3,9 +3,9 @@
 use ndarray::{Array1, Array2};
 
 use super::{Baseline, Difference, Inference, Point, TargetMeans, Unit};
-use crate::encoding::{GroupSums, Reason, Score, ScoreName, TargetScores};
+use crate::encoding::{GroupParts, GroupSums, Reason, Score, ScoreName, TargetScores};
 use crate::ids::{Layer, TargetId};
-use crate::stats::bootstrap::{Interval, Resamples, bca, mean_intervals, weighted_means};
+use crate::stats::bootstrap::{Interval, Resamples, bca, mean_intervals, two_way, weighted_means};
 
 /// The scores of one feature space: every subject and target.
 #[derive(Debug, Clone)]
@@ -14,6 +14,37 @@ pub struct LayerFit {
     pub scores: Vec<Vec<TargetScores>>,
     /// Sums per stimulus group, when there is one subject.
     pub groups: Option<GroupSums>,
+    /// What each stimulus group adds to each subject's ranking score, averaged over targets, when there are several.
+    pub by_group: Option<ByGroup>,
+}
+
+/// Parts of each subject's score by stimulus group (subjects, groups): the score is a constant + Σ gains / Σ shares.
+#[derive(Debug, Clone)]
+pub struct ByGroup {
+    /// See [`GroupParts::gains`].
+    pub gains: Array2<f64>,
+    /// See [`GroupParts::shares`].
+    pub shares: Array2<f64>,
+}
+
+impl ByGroup {
+    /// No group adds anything yet.
+    pub fn zeros(subjects: usize, groups: usize) -> ByGroup {
+        ByGroup { gains: Array2::zeros((subjects, groups)), shares: Array2::zeros((subjects, groups)) }
+    }
+
+    /// Enters a subject, averaged over the targets that have a score; NaN where none has.
+    pub fn enter(&mut self, subject: usize, parts: &GroupParts, scores: &[TargetScores], name: ScoreName) {
+        let known: Vec<usize> = (0..scores.len()).filter(|t| scores[*t].get(name).value().is_some()).collect();
+        let average = |of: &Array2<f64>, group: usize| {
+            let values: Vec<f64> = known.iter().map(|t| of[[group, *t]]).collect();
+            crate::stats::mean(&values).unwrap_or(f64::NAN)
+        };
+        for group in 0..parts.gains.nrows() {
+            self.gains[[subject, group]] = average(&parts.gains, group);
+            self.shares[[subject, group]] = average(&parts.shares, group);
+        }
+    }
 }
 
 /// What [`compare_layer`] found in one layer.
@@ -171,7 +202,11 @@ pub fn compare_layer(
             let paired = own.minus(&replicated[base]);
             let average = paired.averaged();
             let (mean, interval) = single(&average, resamples);
-            out.layer_differences.push(difference(None, mean, interval, defined(&average.values, 0)));
+            let mut layer_difference = difference(None, mean, interval, defined(&average.values, 0));
+            if score == ranking {
+                layer_difference.inference.two_way = both_ways(fit, fits[base].1, resamples);
+            }
+            out.layer_differences.push(layer_difference);
             let (means, intervals) = paired.intervals(resamples);
             for (t, (mean, interval)) in means.iter().zip(intervals).enumerate() {
                 let n = defined(&paired.values, t);
@@ -180,6 +215,12 @@ pub fn compare_layer(
         }
     }
     out
+}
+
+/// The interval of a difference over subjects and stimulus groups at once.
+fn both_ways(of: &LayerFit, from: &LayerFit, resamples: &Resamples) -> Option<Interval> {
+    let (of, from) = (of.by_group.as_ref()?, from.by_group.as_ref()?);
+    two_way(&(&of.gains - &from.gains), &of.shares, resamples.bootstrap.nrows(), resamples.seed(), LEVEL)
 }
 
 fn defined(values: &Array2<f64>, column: usize) -> usize {
@@ -226,7 +267,7 @@ mod tests {
     }
 
     fn fit(values: &[[f64; 2]]) -> LayerFit {
-        LayerFit { scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(), groups: None }
+        LayerFit { scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(), groups: None, by_group: None }
     }
 
     #[test]

@@ -161,6 +161,7 @@ fn run_into(
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit)?;
     outputs::write_comparison(folder, &results.comparison, prepared.targets.len())?;
     outputs::write_layers(folder, &results.comparison)?;
+    outputs::write_groups(folder, &results.comparison)?;
     clock.lap("tables");
     let record = record(prepared, results, extraction, attestations, planted, clock.stages);
     report::write(&record, folder)?;
@@ -252,6 +253,9 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
     watch.end();
     let all: Vec<_> = fits.iter().map(|c| (c.label.as_str(), c.layers.as_slice())).collect();
     comparison.test(&all, &baseline.fit, &prepared.plan.inference, &resamples);
+    if let Some(groups) = &prepared.groups {
+        comparison.contrast(&all, groups, &prepared.plan.inference);
+    }
     Ok(Results { confounds: baseline, fits, comparison, warnings: edges.warnings() })
 }
 

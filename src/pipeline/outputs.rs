@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::fit::Predictions;
 use super::preflight::Prepared;
-use crate::compare::{Comparison, Difference, LayerFit, Unit};
+use crate::compare::{Comparison, Difference, GroupContrast, LayerFit, Outcome, Unit};
 use crate::encoding::{Score, ScoreName, TargetScores};
 use crate::error::Result;
 use crate::ids::{Layer, TargetId};
@@ -206,6 +206,37 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison) -> Result<()>
         ("undefined", Output::Text(rows.iter().map(|r| reason(r.1.mean)).collect())),
     ])
     .write_csv(&folder.join("layers.csv"))
+}
+
+/// `groups.csv`: groups of subjects compared; not written without groups.
+pub(super) fn write_groups(folder: &Path, comparison: &Comparison) -> Result<()> {
+    let all = &comparison.group_contrasts;
+    let Some(design) = &comparison.group_design else { return Ok(()) };
+    let text = |f: &dyn Fn(&GroupContrast) -> String| Output::Text(all.iter().map(f).collect());
+    let real = |f: &dyn Fn(&GroupContrast) -> Option<f64>| Output::Real(all.iter().map(f).collect());
+    let count = |f: &dyn Fn(&GroupContrast) -> usize| Output::Integer(all.iter().map(|c| f(c) as i64).collect());
+    OutputTable::new(vec![
+        ("outcome", text(&|c| if c.outcome == Outcome::Score { "score" } else { "difference" }.to_owned())),
+        ("checkpoint", text(&|c| c.checkpoint.clone())),
+        // Numbers, and a word for the layer that each subject's fellows chose.
+        ("layer", text(&|c| c.layer.map_or("best".to_owned(), |l| l.to_string()))),
+        ("score", text(&|_| comparison.score.column().to_owned())),
+        ("group_1", text(&|c| c.first.name.clone())),
+        ("group_2", text(&|c| c.second.name.clone())),
+        ("n_1", count(&|c| c.first.n)),
+        ("n_2", count(&|c| c.second.n)),
+        ("mean_1", real(&|c| c.first.mean.value())),
+        ("mean_2", real(&|c| c.second.mean.value())),
+        ("contrast", real(&|c| c.contrast.value())),
+        ("ci_low", real(&|c| c.interval.map(|i| i.0))),
+        ("ci_high", real(&|c| c.interval.map(|i| i.1))),
+        ("t", real(&|c| c.t)),
+        ("p", real(&|c| c.p)),
+        ("p_fwe", real(&|c| c.p_fwe)),
+        ("covariates", text(&|_| design.covariates.join(" "))),
+        ("undefined", text(&|c| reason(c.contrast))),
+    ])
+    .write_csv(&folder.join("groups.csv"))
 }
 
 fn reason(score: Score) -> String {

@@ -13,6 +13,7 @@ use crate::record::InputRecord;
 use crate::responses::{Cohort, MEAN_SUBJECT, Responses, SubjectColumn};
 use crate::stimuli::Stimuli;
 use crate::study::{Plan, ResponseTables};
+use crate::subjects::{SubjectColumns, SubjectGroups};
 
 /// A plan whose inputs have been read and found to belong together.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Prepared {
     pub checkpoints: Vec<OpenCheckpoint>,
     /// For each stimulus the index of its distinct text.
     pub text_of_row: Vec<usize>,
+    /// Groups of subjects, where the study has them.
+    pub groups: Option<SubjectGroups>,
     /// Every file that was read.
     pub inputs: Vec<InputRecord>,
     /// What the user must know.
@@ -128,6 +131,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         }
         _ => None,
     };
+    let groups = joined.as_ref().and_then(|(_, _, subjects, _)| read_subjects(&plan, subjects, &mut found));
     if let (Some((_, cohorts, _, targets)), Some(folds)) = (&joined, &folds) {
         check_folds(cohorts, folds, &mut found);
         check_targets(cohorts, targets, &mut found);
@@ -145,6 +149,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
             folds,
             checkpoints,
             text_of_row,
+            groups,
             inputs: found.inputs,
             warnings: found.warnings,
         }),
@@ -159,6 +164,16 @@ fn read_stimuli(plan: &Plan, found: &mut Findings) -> Option<Stimuli> {
     let (stimuli, warnings) = found.keep(Stimuli::from_table(&table, &plan.columns))?;
     found.warnings.extend(warnings);
     Some(stimuli)
+}
+
+fn read_subjects(plan: &Plan, subjects: &[SubjectId], found: &mut Findings) -> Option<SubjectGroups> {
+    let of = plan.subjects.as_ref()?;
+    let table = found.keep(Table::read(&of.path))?;
+    found.input("subjects", &of.path, table.digest());
+    let columns = SubjectColumns { id: &of.id, group: &of.group, covariates: &of.covariates };
+    let (groups, warnings) = found.keep(SubjectGroups::from_table(&table, columns, subjects))?;
+    found.warnings.extend(warnings);
+    Some(groups)
 }
 
 /// The id of the first stimulus with each distinct text.

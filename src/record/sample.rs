@@ -44,6 +44,8 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         best_layers: Vec::new(),
         best_differences: Vec::new(),
         profile_differences: Vec::new(),
+        group_design: None,
+        group_contrasts: Vec::new(),
         tests: None,
     };
     for (c, (label, blocks)) in checkpoints.iter().enumerate() {

@@ -17,6 +17,7 @@ pub struct Resamples {
     pub bootstrap: Array2<f64>,
     /// (units, units): each unit left out once.
     pub jackknife: Array2<f64>,
+    seed: u64,
 }
 
 impl Resamples {
@@ -30,7 +31,12 @@ impl Resamples {
             }
         }
         let jackknife = Array2::from_shape_fn((units, units), |(i, j)| if i == j { 0.0 } else { 1.0 });
-        Resamples { bootstrap, jackknife }
+        Resamples { bootstrap, jackknife, seed }
+    }
+
+    /// The seed of the draws.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The number of units that are resampled.

@@ -110,6 +110,34 @@ pub struct Contrast {
     pub p_fwe: f64,
 }
 
+/// Whether the label can be told from the covariates, with a degree of freedom left.
+pub fn estimable(second: &[bool], covariates: ArrayView2<'_, f64>) -> bool {
+    Design::new(second, covariates).is_some()
+}
+
+/// A label with its nuisance space.
+struct Design {
+    /// Orthonormal basis of intercept and covariates (subjects, directions).
+    basis: Array2<f64>,
+    /// What they leave of the label, and its sum of squares.
+    left: Array1<f64>,
+    spread: f64,
+    freedom: f64,
+}
+
+impl Design {
+    fn new(second: &[bool], covariates: ArrayView2<'_, f64>) -> Option<Design> {
+        let label = Array1::from_iter(second.iter().map(|s| if *s { 1.0 } else { 0.0 }));
+        let basis = orthonormal(covariates);
+        let left = residual(&basis, label.view());
+        let spread = left.dot(&left);
+        let freedom = second.len() as f64 - basis.ncols() as f64 - 1.0;
+        let centred = &label - label.mean()?;
+        let told = spread > NOTHING_LEFT * centred.dot(&centred) && freedom >= 1.0;
+        told.then_some(Design { basis, left, spread, freedom })
+    }
+}
+
 /// Contrasts the two groups of `second` in each column of `y` (subjects, outcomes), `covariates` (subjects, columns)
 /// held fixed.
 ///
@@ -123,15 +151,7 @@ pub fn contrast_groups(
 ) -> Option<Vec<Option<Contrast>>> {
     let n = second.len();
     assert!(y.nrows() == n && covariates.nrows() == n, "one row per subject");
-    let label = Array1::from_iter(second.iter().map(|s| if *s { 1.0 } else { 0.0 }));
-    let basis = orthonormal(covariates);
-    let left = residual(&basis, label.view());
-    let spread = left.dot(&left);
-    let freedom = n as f64 - basis.ncols() as f64 - 1.0;
-    let centred = &label - label.mean()?;
-    if spread <= NOTHING_LEFT * centred.dot(&centred) || freedom < 1.0 {
-        return None;
-    }
+    let Design { basis, left, spread, freedom } = Design::new(second, covariates)?;
     let family: Vec<usize> = (0..y.ncols()).filter(|c| y.column(*c).iter().all(|v| v.is_finite())).collect();
     let mut e = y.select(Axis(1), &family);
     for mut column in e.columns_mut() {
