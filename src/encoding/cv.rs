@@ -13,7 +13,7 @@ use super::alphas::AlphaGrid;
 use super::engine;
 use super::folds::Folds;
 use super::ridge::Factor;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::watch::Watch;
 
 /// What nested cross-validation gives: held-out predictions and how they were made.
@@ -58,10 +58,7 @@ pub fn plain(
     watch: &dyn Watch,
 ) -> Result<CvFit> {
     assert!(x.nrows() == y.nrows() && x.nrows() == folds.of_row().len(), "x, y and folds have the same rows");
-    if folds.count() < 3 {
-        return Err(Error::new(Code::Rc03, "folds", format!("there are {}", folds.count()))
-            .expected("at least 3: alpha is chosen on the folds that remain when one is held out"));
-    }
+    engine::enough_folds(folds)?;
     // Shifting a target changes no score; near-zero means keep sums of squares exact for responses with an offset.
     let offset = y.mean_axis(Axis(0)).unwrap_or_default();
     let y = &y - &offset;

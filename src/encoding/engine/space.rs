@@ -19,8 +19,6 @@ pub(super) struct Space {
     largest: Array2<f64>,
     /// Sum of the centred columns per fold.
     pub(super) sums: Array2<f64>,
-    /// Factor of each column after z-scoring; none for 1 throughout.
-    scale: Option<Vec<f64>>,
 }
 
 /// Means and factors that z-score columns on a training set, then scale them.
@@ -33,7 +31,7 @@ pub(super) struct Standard {
 }
 
 impl Space {
-    pub(super) fn new(given: ArrayView2<'_, f64>, rows: &Rows, scale: Option<&[f64]>) -> Space {
+    pub(super) fn new(given: ArrayView2<'_, f64>, rows: &Rows) -> Space {
         let mut x = rows.sorted(given);
         let folds = rows.folds();
         let mut largest = Array2::<f64>::zeros((folds, x.ncols()));
@@ -49,7 +47,7 @@ impl Space {
         for fold in 0..folds {
             sums.row_mut(fold).assign(&x.slice(s![rows.of(fold), ..]).sum_axis(ndarray::Axis(0)));
         }
-        Space { x, largest, sums, scale: scale.map(<[f64]>::to_vec) }
+        Space { x, largest, sums }
     }
 
     pub(super) fn features(&self) -> usize {
@@ -65,8 +63,14 @@ impl Space {
         mean / n as f64
     }
 
-    /// From means and population variances of a training set.
-    pub(super) fn standard(&self, without: &[usize], mean: Vec<f64>, variance: &[f64]) -> Standard {
+    /// From means and population variances of a training set; `scale` multiplies columns after z-scoring.
+    pub(super) fn standard(
+        &self,
+        without: &[usize],
+        mean: Vec<f64>,
+        variance: &[f64],
+        scale: Option<&[f64]>,
+    ) -> Standard {
         let mut largest = vec![0f64; self.features()];
         for fold in (0..self.sums.nrows()).filter(|f| !without.contains(f)) {
             largest.iter_mut().zip(self.largest.row(fold)).for_each(|(l, v)| *l = l.max(*v));
@@ -79,7 +83,7 @@ impl Space {
                 if sd > CONSTANT * l { 1.0 / sd } else { 0.0 }
             })
             .collect();
-        if let Some(scale) = &self.scale {
+        if let Some(scale) = scale {
             factor.iter_mut().zip(scale).for_each(|(f, s)| *f *= s);
         }
         let varying = factor.iter().filter(|f| **f != 0.0).count();
@@ -87,7 +91,7 @@ impl Space {
     }
 
     /// Two passes over the training rows: what a plain z-score does.
-    pub(super) fn exact_standard(&self, without: &[usize], train: &[Range<usize>]) -> Standard {
+    pub(super) fn exact_standard(&self, without: &[usize], train: &[Range<usize>], scale: Option<&[f64]>) -> Standard {
         let n = count(train);
         let mean = self.mean(without, n).to_vec();
         let mut square = vec![0f64; self.features()];
@@ -99,7 +103,7 @@ impl Space {
             }
         }
         square.iter_mut().for_each(|s| *s /= n as f64);
-        self.standard(without, mean, &square)
+        self.standard(without, mean, &square, scale)
     }
 
     /// The z-scored rows of `runs`, in the precision of the factorisation.
