@@ -4,14 +4,14 @@
 
 use std::time::Instant;
 
-use brainscore::compare::{Comparison, LayerFit, Settings, by_subject, compare_layer};
+use brainscore::compare::{ByGroup, Comparison, LayerFit, Settings, SubjectParts, by_subject, compare_layer};
 use brainscore::encoding::{AlphaGrid, Folds, GroupSums, ScoreName, TargetScores, cv, score};
 use brainscore::ids::Layer;
 use brainscore::stats::bootstrap::{Resamples, mean_intervals, two_way};
 use brainscore::stats::flips::{SignFlips, sign_flip_test};
 use brainscore::stats::labels::{Relabelings, contrast_groups};
 use brainscore::watch::Quiet;
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, Axis, s};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -100,29 +100,84 @@ fn sign_flips() {
 /// One subject with slow responses: two feature spaces that know equally much (or nothing), ridge and all.
 fn blocks() {
     let (rows, per_group) = (300, 6);
-    let groups: Vec<usize> = (0..rows).map(|r| r / per_group).collect();
-    let folds = Folds::from_labels(&groups.iter().map(|g| g * 5 / (rows / per_group)).collect::<Vec<_>>());
+    let design = Design::new(rows, per_group);
     for (what, signal) in [("equally good", 1.0), ("equally useless", 0.0)] {
         for name in [ScoreName::Cod, ScoreName::R] {
-            let p: Vec<f64> = (0..STUDIES)
+            let p: Vec<Option<f64>> = (0..STUDIES)
                 .into_par_iter()
                 .map(|study| {
                     let mut rng = generator(2, study);
                     let latent = slow(&mut rng, rows, 5, 0.5);
                     let y = (latent.sum_axis(Axis(1)) * signal).insert_axis(Axis(1)) + slow(&mut rng, rows, 1, 0.5) * 2.0;
-                    let mut parts = (0..2).map(|_| {
+                    let mut fit = || {
                         let x = &latent + &noise(&mut rng, rows, 5);
                         let x = if signal > 0.0 { x } else { slow(&mut rng, rows, 5, 0.5) };
-                        let fit = cv::fit(x.view(), y.view(), &folds, &AlphaGrid::default(), &Quiet).expect("a fit");
-                        GroupSums::new(y.view(), &fit, &folds, &groups).parts(name).gains
-                    });
-                    let (Some(a), Some(b)) = (parts.next(), parts.next()) else { return 1.0 };
-                    let d = b - a;
-                    sign_flip_test(d.view(), &SignFlips::new(d.nrows(), 10_000, study))[0].map_or(1.0, |t| t.p)
+                        vec![(Layer(0), design.fit(&x, &y, 1, name))]
+                    };
+                    let (a, b) = (fit(), fit());
+                    let found = design.compare(&[("a", &a), ("b", &b)], 1, name, study);
+                    found.layer_differences.iter().find(|d| d.score == name).and_then(|d| d.inference.p)
                 })
                 .collect();
-            report(&format!("block permutation, one subject, two {what} feature spaces, {name}"), &p);
+            let tested: Vec<f64> = p.iter().flatten().copied().collect();
+            let what = format!("block permutation, one subject, two {what} feature spaces, {name}");
+            if signal > 0.0 {
+                report(&format!("{what} ({} of {} tested)", tested.len(), p.len()), &tested);
+            } else {
+                let rejected = tested.iter().filter(|p| **p <= 0.05).count() as f64 / p.len() as f64;
+                println!("{what}: {} of {} tested, rejected at 0.05: {rejected:.3}", tested.len(), p.len());
+            }
         }
+    }
+}
+
+/// Rows in groups in five folds.
+struct Design {
+    groups: Vec<usize>,
+    folds: Folds,
+    fold_of_group: Vec<usize>,
+}
+
+impl Design {
+    fn new(rows: usize, per_group: usize) -> Design {
+        let n = rows / per_group;
+        let groups: Vec<usize> = (0..rows).map(|r| r / per_group).collect();
+        let folds = Folds::from_labels(&groups.iter().map(|g| g * 5 / n).collect::<Vec<_>>());
+        Design { groups, folds, fold_of_group: (0..n).map(|g| g * 5 / n).collect() }
+    }
+
+    /// Fits `x` to the responses of some subjects side by side.
+    fn fit(&self, x: &Array2<f64>, y: &Array2<f64>, subjects: usize, name: ScoreName) -> LayerFit {
+        let targets = y.ncols() / subjects;
+        let fit = cv::fit(x.view(), y.view(), &self.folds, &AlphaGrid::default(), &Quiet).expect("a fit");
+        let scores = by_subject(score(y.view(), &fit, &self.folds), targets);
+        let mut by_group = ByGroup::new(subjects, self.fold_of_group.clone());
+        let mut groups = None;
+        for (s, scores) in scores.iter().enumerate() {
+            let columns = s![.., s * targets..(s + 1) * targets];
+            let (y, predicted) = (y.slice(columns), fit.predicted.slice(columns));
+            let sums = GroupSums::of(y, predicted, fit.train_mean.slice(columns), &self.folds, &self.groups);
+            let inner_error = fit.inner_error.slice(columns);
+            by_group.enter(s, &SubjectParts { sums: &sums, inner_error, folds: &[0, 1, 2, 3, 4], y, scores }, name);
+            groups = (subjects == 1).then_some(sums);
+        }
+        LayerFit { scores, groups, by_group: Some(by_group) }
+    }
+
+    /// Compares checkpoints that have the same layers.
+    fn compare(&self, fits: &[(&str, &[(Layer, LayerFit)])], subjects: usize, name: ScoreName, seed: u64) -> Comparison {
+        let confounds = &fits[0].1[0].1;
+        let resamples = Resamples::new(confounds.n_units(), 100, 0);
+        let targets: Vec<_> = (0..confounds.scores[0].len()).map(|t| format!("t{t}").into()).collect();
+        let labels: Vec<String> = fits.iter().map(|(label, _)| (*label).to_owned()).collect();
+        let mut comparison = Comparison::new(name, &labels, confounds, subjects, &resamples);
+        for (at, (layer, _)) in fits[0].1.iter().enumerate() {
+            let own: Vec<_> = fits.iter().map(|(label, layers)| (*label, &layers[at].1)).collect();
+            comparison.add_layer(compare_layer(*layer, &own, fits[0].0, confounds, name, &targets, &resamples));
+        }
+        let settings = Settings { permutations: 2000, seed, margin: None };
+        comparison.test(fits, confounds, &settings, &resamples);
+        comparison
     }
 }
 
@@ -153,6 +208,11 @@ fn coverage() {
         let (_, intervals) = mean_intervals(&values, &Resamples::new(subjects, 2000, 0), 0.95);
         let held = intervals.iter().flatten().filter(|(low, high)| (*low..=*high).contains(&0.1)).count();
         println!("BCa, {subjects} subjects: covers in {:.3} of {studies}", held as f64 / studies as f64);
+        // A skewed population, too: differences of squares.
+        let values = (noise(&mut rng, subjects, studies).mapv(|v| v * v) - 1.0) * 0.05 + 0.1;
+        let (_, intervals) = mean_intervals(&values, &Resamples::new(subjects, 2000, 0), 0.95);
+        let held = intervals.iter().flatten().filter(|(low, high)| (*low..=*high).contains(&0.1)).count();
+        println!("BCa, {subjects} subjects, skewed (chi-square): covers in {:.3} of {studies}", held as f64 / studies as f64);
     }
     let (subjects, groups, studies) = (20, 30, 1000);
     let held: usize = (0..studies)
@@ -208,34 +268,20 @@ fn planted() {
 
 /// The best of 25 layers where nothing predicts: chosen and scored on the same data, and nested.
 fn best_layer() {
-    let (rows, per_group, width, layers, targets) = (120, 4, 4, 25, 6);
-    let groups: Vec<usize> = (0..rows).map(|r| r / per_group).collect();
-    let folds = Folds::from_labels(&groups.iter().map(|g| g * 5 / (rows / per_group)).collect::<Vec<_>>());
-    for subjects in [8, 1] {
+    let (rows, width, layers, targets) = (120, 4, 25, 6);
+    let design = Design::new(rows, 4);
+    for (subjects, common) in [(8, 0.0), (8, 1.0), (1, 0.0)] {
         let found: Vec<(f64, f64)> = (0..200u64)
             .into_par_iter()
             .filter_map(|study| {
                 let mut rng = generator(7 + subjects as u64, study);
-                let y = noise(&mut rng, rows, subjects * targets);
+                // What subjects have in common is no layer's doing either.
+                let same = noise(&mut rng, rows, 1) * common;
+                let y = noise(&mut rng, rows, subjects * targets) + &same;
                 let fits: Vec<(Layer, LayerFit)> = (0..layers)
-                    .map(|layer| {
-                        let x = noise(&mut rng, rows, width);
-                        let fit = cv::fit(x.view(), y.view(), &folds, &AlphaGrid::default(), &Quiet).expect("a fit");
-                        let scores = by_subject(score(y.view(), &fit, &folds), targets);
-                        let groups = (subjects == 1).then(|| GroupSums::new(y.view(), &fit, &folds, &groups));
-                        (Layer(layer), LayerFit { scores, groups, by_group: None })
-                    })
+                    .map(|layer| (Layer(layer), design.fit(&noise(&mut rng, rows, width), &y, subjects, ScoreName::R)))
                     .collect();
-                let confounds = &fits[0].1;
-                let resamples = Resamples::new(confounds.n_units(), 100, 0);
-                let names: Vec<_> = (0..targets).map(|t| format!("t{t}").into()).collect();
-                let mut comparison = Comparison::new(ScoreName::R, &["noise".to_owned()], confounds, subjects, &resamples);
-                for (layer, fit) in &fits {
-                    let own = [("noise", fit)];
-                    comparison.add_layer(compare_layer(*layer, &own, "noise", confounds, ScoreName::R, &names, &resamples));
-                }
-                let settings = Settings { permutations: 100, ..Settings::default() };
-                comparison.test(&[("noise", &fits)], confounds, &settings, &resamples);
+                let comparison = design.compare(&[("noise", &fits)], subjects, ScoreName::R, study);
                 let best = &comparison.best_layers[0];
                 best.naive.value().zip(best.nested.value())
             })
@@ -244,7 +290,8 @@ fn best_layer() {
         let (naive, nested) = (mean(|b| b.0), mean(|b| b.1));
         let spread = found.iter().map(|b| (b.1 - nested).powi(2)).sum::<f64>() / (found.len() - 1) as f64;
         println!(
-            "best of 25 layers of noise, {subjects} subject(s), r: naive {naive:+.4}, nested {nested:+.4} (standard error {:.4}, {} studies)",
+            "best of 25 layers of noise, {subjects} subject(s), variance in common {:.0} %, r: naive {naive:+.4}, nested {nested:+.4} (standard error {:.4}, {} studies)",
+            100.0 * common / (1.0 + common),
             (spread / found.len() as f64).sqrt(),
             found.len()
         );

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use best::{BestDifference, NestedBest, ProfileDifference};
 pub use groups::{GroupContrast, GroupDesign, GroupMean, Outcome};
 pub use inference::{ALPHA, Fits, Inference, POWER, Settings, Tests};
-pub use layer::{ByGroup, LEVEL, LayerFit, LayerScores, by_subject, compare_layer};
+pub use layer::{ByGroup, LEVEL, LayerFit, LayerScores, SubjectParts, by_subject, compare_layer};
 
 use crate::encoding::{Score, ScoreName};
 use crate::ids::{Layer, TargetId};

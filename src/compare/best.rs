@@ -1,8 +1,12 @@
 //! The best layer without its optimism, and where in the network the scores lie.
 //!
-//! A layer that is chosen as the best on the data that scores it is scored too well. Here it is chosen on the other
-//! subjects, or, with one subject, for each outer fold on the other folds; what it then scores on the subject, or the
-//! fold, that had no say is the nested score. The naive maximum stands beside it, and their difference: the optimism.
+//! A layer that is chosen as the best on the data that scores it is scored too well. Here it is chosen for each subject and
+//! outer fold by the smallest inner squared error (that of the inner folds, which alpha is chosen by, too): of the other
+//! subjects, or, with one subject, of itself. What the chosen layers then score, on subjects and rows that had no say, is
+//! the nested score. The naive maximum stands beside it, and their difference: the optimism.
+//!
+//! The scores of the other outer folds would not do: their models were trained on the rows of this one, and share its
+//! chance agreements. Nor would the scores of the other subjects on the same rows, where responses have noise in common.
 //!
 //! Where the scores lie is their centre of mass over relative depth, Σ depth·s / Σ s with s the score above 0, from 0
 //! (embedding output) to 1 (last layer). Source of the latter: Tenney, Das & Pavlick, ACL 2019 ("center of gravity").
@@ -12,11 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::inference::{Fits, Inference, Power, tests};
 use super::layer::LEVEL;
-use super::units::{beside, over_targets};
-use super::{Comparison, LayerFit};
+use super::units::{beside, over_targets, predicts};
+use super::{ByGroup, Comparison, LayerFit};
 use crate::encoding::{Reason, Score, ScoreName};
 use crate::ids::Layer;
-use crate::stats::bootstrap::{Interval, Resamples, bca, weighted_means};
+use crate::stats::bootstrap::{Interval, Resamples, bca, expanded, weighted_means};
 use crate::stats::flips::{SignFlips, sign_flip_test};
 
 /// A checkpoint's best layer, chosen on other data than it is scored on, in the ranking score.
@@ -24,9 +28,9 @@ use crate::stats::flips::{SignFlips, sign_flip_test};
 pub struct NestedBest {
     /// Label of the checkpoint.
     pub checkpoint: String,
-    /// Layers chosen, and for how many subjects (or outer folds, with one subject) each was; the most frequent first.
+    /// Layers chosen, and for how many pairs of subject and outer fold each was; the most frequent first.
     pub chosen: Vec<(Layer, usize)>,
-    /// The score of the chosen layers on the subjects or folds that had no say in the choice.
+    /// The score of the chosen layers on the subjects and folds that had no say in the choice.
     pub nested: Score,
     /// Its interval.
     pub interval: Option<Interval>,
@@ -78,8 +82,8 @@ struct Profile {
     layers: Vec<Layer>,
     /// (units, layers): values whose mean over units is the score less `offset`.
     values: Array2<f64>,
-    /// With one subject: the fold of each group, and its share of what the score is relative to.
-    groups: Option<(Vec<usize>, Array1<f64>)>,
+    /// With one subject: each group's share of what the score is relative to, times their number.
+    groups: Option<Array1<f64>>,
     offset: f64,
 }
 
@@ -87,10 +91,7 @@ impl Profile {
     fn of(layers: &[(Layer, LayerFit)], score: ScoreName, units: usize) -> Profile {
         let columns: Vec<Array2<f64>> = layers.iter().map(|(_, fit)| over_targets(&fit.per_unit(score))).collect();
         let first = layers.first().and_then(|(_, fit)| fit.groups.as_ref());
-        let groups = first.map(|sums| {
-            let shares = over_targets(&sums.parts(score).shares).column(0).mapv(|s| s * units as f64);
-            (sums.folds().to_vec(), shares)
-        });
+        let groups = first.map(|sums| over_targets(&sums.parts(score).shares).column(0).mapv(|s| s * units as f64));
         Profile {
             layers: layers.iter().map(|(layer, _)| *layer).collect(),
             values: beside(&columns, units),
@@ -101,7 +102,7 @@ impl Profile {
 
     /// The score of every layer under weights of the units (resamples, units) → (resamples, layers).
     fn resampled(&self, weights: &Array2<f64>) -> Array2<f64> {
-        let Some((_, shares)) = &self.groups else { return weighted_means(weights, &self.values) };
+        let Some(shares) = &self.groups else { return weighted_means(weights, &self.values) };
         let mut scores = weights.dot(&self.values);
         let mass = weights.dot(shares);
         for (mut row, mass) in scores.rows_mut().into_iter().zip(&mass) {
@@ -110,38 +111,12 @@ impl Profile {
         scores
     }
 
-    /// For each unit the layer that the others choose; none where they have no score. With one subject, the others are
-    /// the groups of all other folds.
-    fn choices(&self) -> Vec<Option<usize>> {
-        let n = self.values.nrows();
-        let others = match &self.groups {
-            None => Array2::from_shape_fn((n, n), |(i, j)| if i == j { 0.0 } else { 1.0 }),
-            Some((folds, _)) => Array2::from_shape_fn((n, n), |(i, j)| if folds[i] == folds[j] { 0.0 } else { 1.0 }),
-        };
-        self.resampled(&others).rows().into_iter().map(|row| highest(row.iter().copied())).collect()
-    }
-
-    /// Each unit's value at the layer that the others chose.
-    fn nested(&self, choices: &[Option<usize>]) -> Array2<f64> {
-        let values = choices.iter().enumerate().map(|(unit, at)| at.map_or(f64::NAN, |at| self.values[[unit, at]]));
-        Array1::from_iter(values).insert_axis(Axis(1))
-    }
-
-    /// How often each layer was chosen: by subject, or by fold.
-    fn counts(&self, choices: &[Option<usize>]) -> Vec<(Layer, usize)> {
-        let mut counts = vec![0; self.layers.len()];
-        let mut seen = Vec::new();
-        for (unit, at) in choices.iter().enumerate() {
-            let fold = self.groups.as_ref().map(|(folds, _)| folds[unit]);
-            if let (Some(at), false) = (at, fold.is_some_and(|f| seen.contains(&f))) {
-                counts[*at] += 1;
-                seen.extend(fold);
-            }
-        }
-        let mut counts: Vec<(Layer, usize)> =
-            self.layers.iter().copied().zip(counts).filter(|(_, n)| *n > 0).collect();
-        counts.sort_by_key(|(layer, n)| (std::cmp::Reverse(*n), *layer));
-        counts
+    /// Whether the first column is a score above 0 as [`predicts`] has it; true with several subjects.
+    fn predicts(&self) -> bool {
+        let n = self.values.nrows() as f64;
+        self.groups.as_ref().is_none_or(|shares| {
+            predicts((&self.values.column(0) / n).view(), (shares / n).view(), self.offset)
+        })
     }
 
     /// The same profile with one column instead of its layers.
@@ -176,20 +151,62 @@ fn highest(values: impl Iterator<Item = f64>) -> Option<usize> {
     values.enumerate().filter(|(_, v)| v.is_finite()).reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|b| b.0)
 }
 
-/// Each unit's value at the layer that the others chose, a column (units, 1) per checkpoint.
+/// The layer chosen for each subject and outer fold (subjects, folds), and each unit's value at these layers (units, 1).
+struct Nested {
+    choices: Array2<Option<usize>>,
+    values: Array2<f64>,
+}
+
+impl Nested {
+    fn of(layers: &[(Layer, LayerFit)], score: ScoreName) -> Option<Nested> {
+        let parts: Vec<&ByGroup> = layers.iter().map(|(_, fit)| fit.by_group.as_ref()).collect::<Option<_>>()?;
+        let (subjects, folds) = parts.first()?.inner.dim();
+        let choices = Array2::from_shape_fn((subjects, folds), |(s, f)| {
+            let others = |s: usize| (0..subjects).filter(move |other| subjects == 1 || *other != s);
+            let errors = parts.iter().map(|p| {
+                let known: Vec<f64> = others(s).map(|o| p.inner[[o, f]]).filter(|v| v.is_finite()).collect();
+                -crate::stats::mean(&known).unwrap_or(f64::NAN)
+            });
+            highest(errors)
+        });
+        let at = |s: usize, g: usize| {
+            choices[[s, parts[0].fold[g]]].map_or(f64::NAN, |layer| parts[layer].gains[[s, g]])
+        };
+        let groups = parts[0].fold.len();
+        let values = if subjects == 1 {
+            Array2::from_shape_fn((groups, 1), |(g, _)| at(0, g) * groups as f64)
+        } else {
+            // Groups that a subject did not see add nothing, whatever would have been chosen there.
+            let seen = |s: usize, g: usize| parts[0].shares[[s, g]] != 0.0;
+            let offset = if score == ScoreName::R { 0.0 } else { 1.0 };
+            Array2::from_shape_fn((subjects, 1), |(s, _)| {
+                offset + (0..groups).filter(|g| seen(s, *g)).map(|g| at(s, g)).sum::<f64>()
+            })
+        };
+        Some(Nested { choices, values })
+    }
+
+    /// How often each layer was chosen.
+    fn counts(&self, layers: &[Layer]) -> Vec<(Layer, usize)> {
+        let count = |at: usize| self.choices.iter().filter(|c| **c == Some(at)).count();
+        let mut counts: Vec<(Layer, usize)> =
+            layers.iter().enumerate().map(|(at, layer)| (*layer, count(at))).filter(|(_, n)| *n > 0).collect();
+        counts.sort_by_key(|(layer, n)| (std::cmp::Reverse(*n), *layer));
+        counts
+    }
+}
+
+/// Each unit's value at the layers chosen without it, a column (units, 1) per checkpoint.
 pub(super) fn nested_values(fits: &[Fits<'_>], score: ScoreName, units: usize) -> Vec<Array2<f64>> {
-    let nested = |layers: &[(Layer, LayerFit)]| {
-        let profile = Profile::of(layers, score, units);
-        profile.nested(&profile.choices())
-    };
-    fits.iter().map(|(_, layers)| nested(layers)).collect()
+    let values = |layers: &[(Layer, LayerFit)]| Nested::of(layers, score).map(|n| n.values);
+    fits.iter().map(|(_, layers)| values(layers).unwrap_or_else(|| Array2::from_elem((units, 1), f64::NAN))).collect()
 }
 
 /// A statistic of weights over units, with its BCa interval.
 fn replicated(resamples: &Resamples, statistic: impl Fn(&Array2<f64>) -> Array1<f64>) -> (f64, Option<Interval>) {
     let value = statistic(&Array2::ones((1, resamples.units())))[0];
     let (boot, jack) = (statistic(&resamples.bootstrap), statistic(&resamples.jackknife));
-    (value, bca(value, boot.view(), jack.view(), LEVEL))
+    (value, bca(value, boot.view(), jack.view(), expanded(LEVEL, resamples.units())))
 }
 
 impl Comparison {
@@ -197,23 +214,23 @@ impl Comparison {
     pub(super) fn choose(&mut self, fits: &[Fits<'_>], flips: &SignFlips, power: &mut Power, resamples: &Resamples) {
         let profiles: Vec<Profile> =
             fits.iter().map(|(_, layers)| Profile::of(layers, self.score, self.n_units)).collect();
-        let nested: Vec<(Vec<Option<usize>>, Profile)> = profiles
+        let nested: Vec<(Vec<(Layer, usize)>, Profile)> = fits
             .iter()
-            .map(|profile| {
-                let choices = profile.choices();
-                let column = profile.nested(&choices);
-                (choices, profile.with(column))
+            .zip(&profiles)
+            .map(|((_, layers), profile)| match Nested::of(layers, self.score) {
+                Some(nested) => (nested.counts(&profile.layers), profile.with(nested.values)),
+                None => (Vec::new(), profile.with(Array2::from_elem((self.n_units, 1), f64::NAN))),
             })
             .collect();
         let undefined = |value| Score::from_nan(value, Reason::NothingDefined);
-        for (((label, _), profile), (choices, column)) in fits.iter().zip(&profiles).zip(&nested) {
+        for (((label, _), profile), (chosen, column)) in fits.iter().zip(&profiles).zip(&nested) {
             let (score, interval) = replicated(resamples, |w| column.resampled(w).column(0).to_owned());
             let means = profile.resampled(&Array2::ones((1, self.n_units)));
             let naive = highest(means.iter().copied()).map_or(f64::NAN, |at| means[[0, at]]);
             let (middle, middle_interval) = self.centre(profile, resamples);
             self.best_layers.push(NestedBest {
                 checkpoint: (*label).to_owned(),
-                chosen: profile.counts(choices),
+                chosen: chosen.clone(),
                 nested: undefined(score),
                 interval,
                 naive: undefined(naive),
@@ -230,7 +247,8 @@ impl Comparison {
                     replicated(resamples, |w| &column.resampled(w).column(0) - &base.resampled(w).column(0))
                 }
             };
-            let inference = tests(&paired, flips, power).pop().unwrap_or_default();
+            let tested = column.predicts() || base.predicts();
+            let inference = tests(&paired, flips, power).pop().filter(|_| tested).unwrap_or_default();
             self.best_differences.push(BestDifference {
                 checkpoint: (*label).to_owned(),
                 difference: undefined(difference),
@@ -298,24 +316,41 @@ mod tests {
         Profile { layers: (0..values.ncols()).map(Layer).collect(), values, groups: None, offset: 0.0 }
     }
 
-    #[test]
-    fn a_subject_has_no_say_in_its_own_layer() {
-        // Subject 2 alone likes layer 0, very much: the mean would choose it, the others do not.
-        let p = profile(ndarray::array![[0.1, 0.2], [0.1, 0.2], [0.9, 0.1], [0.1, 0.2]]);
-        assert_eq!(p.choices(), [Some(0), Some(0), Some(1), Some(0)]);
-        let nested = p.nested(&p.choices());
-        assert_eq!(nested.column(0).to_vec(), [0.1, 0.1, 0.1, 0.1]);
-        assert_eq!(p.counts(&p.choices()), [(Layer(0), 3), (Layer(1), 1)]);
+    /// Layers with these inner errors (subjects, folds), one group per fold; layer l adds l + 1 in every group.
+    fn nested(inner: Vec<Array2<f64>>) -> Nested {
+        let (subjects, folds) = inner[0].dim();
+        let layers: Vec<(Layer, LayerFit)> = inner
+            .into_iter()
+            .enumerate()
+            .map(|(l, inner)| {
+                let by_group = ByGroup {
+                    gains: Array2::from_elem((subjects, folds), (l + 1) as f64),
+                    shares: Array2::from_elem((subjects, folds), 1.0 / folds as f64),
+                    inner,
+                    fold: (0..folds).collect(),
+                };
+                (Layer(l), LayerFit { scores: Vec::new(), groups: None, by_group: Some(by_group) })
+            })
+            .collect();
+        Nested::of(&layers, ScoreName::R).unwrap()
     }
 
     #[test]
-    fn one_subject_chooses_on_other_folds() {
-        // Two groups in each of two folds; fold 0 likes layer 0, fold 1 likes layer 1.
-        let mut p = profile(ndarray::array![[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, 2.0]]);
-        p.groups = Some((vec![0, 0, 1, 1], Array1::ones(4)));
-        assert_eq!(p.choices(), [Some(1), Some(1), Some(0), Some(0)]);
-        assert_eq!(p.nested(&p.choices()).sum(), 0.0);
-        assert_eq!(p.counts(&p.choices()), [(Layer(0), 1), (Layer(1), 1)]);
+    fn a_subject_has_no_say_in_its_own_layer() {
+        // Subject 2 alone likes layer 0, very much: the mean would choose it, the others do not.
+        let of_layer = |errors: [f64; 4]| Array2::from_shape_fn((4, 3), |(s, _)| errors[s]);
+        let n = nested(vec![of_layer([0.9, 0.9, 0.1, 0.9]), of_layer([0.8, 0.8, 0.9, 0.8])]);
+        assert_eq!(n.choices.column(0).to_vec(), [Some(0), Some(0), Some(1), Some(0)]);
+        assert_eq!(n.values.column(0).to_vec(), [3.0, 3.0, 6.0, 3.0]);
+        assert_eq!(n.counts(&[Layer(0), Layer(1)]), [(Layer(0), 9), (Layer(1), 3)]);
+    }
+
+    #[test]
+    fn one_subject_chooses_for_each_fold_by_its_inner_error() {
+        let n = nested(vec![ndarray::array![[0.2, 0.9]], ndarray::array![[0.3, 0.1]]]);
+        assert_eq!(n.choices.row(0).to_vec(), [Some(0), Some(1)]);
+        // Times the number of groups, so that the mean is the score.
+        assert_eq!(n.values.column(0).to_vec(), [2.0, 4.0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::best::nested_values;
 use super::inference::Fits;
-use super::units::{beside, differences, over_targets};
+use super::units::{beside, mean_differences, over_targets};
 use super::{Comparison, Settings};
 use crate::encoding::{Reason, Score};
 use crate::ids::Layer;
@@ -90,7 +90,7 @@ impl Comparison {
                     .iter()
                     .filter_map(|(layer, fit)| {
                         let (_, base) = reference.iter().find(|(l, _)| l == layer)?;
-                        Some((*layer, over_targets(&differences(fit, base, self.score))))
+                        Some((*layer, mean_differences(fit, base, self.score)))
                     })
                     .unzip();
                 outcomes.push((Outcome::Difference, of, paired, &nested[at] - &nested[0]));

@@ -3,7 +3,7 @@
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::units::{beside, differences, over_targets};
+use super::units::{beside, differences, mean_differences};
 use super::{Comparison, Difference, LayerFit};
 use crate::encoding::ScoreName;
 use crate::ids::Layer;
@@ -52,7 +52,8 @@ pub struct Tests {
 /// What the tests say of one difference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Inference {
-    /// Two-sided sign-flip p of this difference alone.
+    /// Two-sided sign-flip p of this difference alone. There is none for fewer than two units, nor for one subject where
+    /// neither side predicts anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p: Option<f64>,
     /// The same, corrected by the largest |t| for the family: all layers, or all layers and targets, of this checkpoint
@@ -94,22 +95,21 @@ impl Comparison {
         self.choose(fits, &flips, &mut power, resamples);
         for score in ScoreName::ALL {
             for (label, layers) in fits {
-                let against_confounds: Vec<Array2<f64>> =
-                    layers.iter().map(|(_, fit)| differences(fit, confounds, score)).collect();
-                let mean = means(&against_confounds, self.n_units);
-                assign(&mut self.confound_gains, label, score, tests(&mean, &flips, &mut power));
+                let gains: Vec<Array2<f64>> =
+                    layers.iter().map(|(_, fit)| mean_differences(fit, confounds, score)).collect();
+                let found = tests(&beside(&gains, self.n_units), &flips, &mut power);
+                assign(&mut self.confound_gains, label, score, found);
                 if *label == self.reference {
                     continue;
                 }
-                let paired: Vec<Array2<f64>> = layers
+                let pairs: Vec<(&LayerFit, &LayerFit)> = layers
                     .iter()
-                    .filter_map(|(layer, fit)| {
-                        let (_, base) = reference.iter().find(|(l, _)| l == layer)?;
-                        Some(differences(fit, base, score))
-                    })
+                    .filter_map(|(layer, fit)| Some((fit, &reference.iter().find(|(l, _)| l == layer)?.1)))
                     .collect();
-                let mean = means(&paired, self.n_units);
-                assign(&mut self.layer_differences, label, score, tests(&mean, &flips, &mut power));
+                let mean: Vec<Array2<f64>> = pairs.iter().map(|(a, b)| mean_differences(a, b, score)).collect();
+                let found = tests(&beside(&mean, self.n_units), &flips, &mut power);
+                assign(&mut self.layer_differences, label, score, found);
+                let paired: Vec<Array2<f64>> = pairs.iter().map(|(a, b)| differences(a, b, score)).collect();
                 let all = beside(&paired, self.n_units);
                 let mut each = tests(&all, &flips, &mut power);
                 let q = benjamini_hochberg(&each.iter().map(|i| i.p).collect::<Vec<_>>());
@@ -118,11 +118,6 @@ impl Comparison {
             }
         }
     }
-}
-
-/// Means over targets of each layer, side by side.
-fn means(layers: &[Array2<f64>], units: usize) -> Array2<f64> {
-    beside(&layers.iter().map(over_targets).collect::<Vec<_>>(), units)
 }
 
 /// Puts results where they belong: differences of one checkpoint and score stand in the order of layers and targets.

@@ -1,11 +1,11 @@
 //! One layer of all checkpoints: means, intervals, paired differences.
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView2};
 
 use super::{Baseline, Difference, Inference, Point, TargetMeans, Unit};
-use crate::encoding::{GroupParts, GroupSums, Reason, Score, ScoreName, TargetScores};
+use crate::encoding::{GroupSums, Reason, Score, ScoreName, TargetScores};
 use crate::ids::{Layer, TargetId};
-use crate::stats::bootstrap::{Interval, Resamples, bca, mean_intervals, two_way, weighted_means};
+use crate::stats::bootstrap::{Interval, Resamples, bca, expanded, mean_intervals, two_way, weighted_means};
 
 /// The scores of one feature space: every subject and target.
 #[derive(Debug, Clone)]
@@ -14,35 +14,67 @@ pub struct LayerFit {
     pub scores: Vec<Vec<TargetScores>>,
     /// Sums per stimulus group, when there is one subject.
     pub groups: Option<GroupSums>,
-    /// What each stimulus group adds to each subject's ranking score, averaged over targets, when there are several.
+    /// The ranking score taken apart, averaged over targets.
     pub by_group: Option<ByGroup>,
 }
 
-/// Parts of each subject's score by stimulus group (subjects, groups): the score is a constant + Σ gains / Σ shares.
+/// The ranking score of every subject by stimulus group and by outer fold, averaged over the targets that have a score.
+/// Groups are numbered as in [`LayerFit::groups`] with one subject, as in the stimuli with several.
 #[derive(Debug, Clone)]
 pub struct ByGroup {
-    /// See [`GroupParts::gains`].
+    /// What each group adds to a subject's score (subjects, groups), see [`crate::encoding::GroupParts::gains`].
     pub gains: Array2<f64>,
-    /// See [`GroupParts::shares`].
+    /// Each group's share of what the score is relative to (subjects, groups), see [`crate::encoding::GroupParts::shares`].
     pub shares: Array2<f64>,
+    /// Inner squared error of each outer fold, relative to the squares of a target (subjects, folds): what a layer can be
+    /// chosen by without the rows of that fold.
+    pub inner: Array2<f64>,
+    /// The outer fold of each group.
+    pub fold: Vec<usize>,
+}
+
+/// What one subject's fit gives to [`ByGroup`].
+#[derive(Debug)]
+pub struct SubjectParts<'a> {
+    /// Its sums by group.
+    pub sums: &'a GroupSums,
+    /// [`crate::encoding::cv::CvFit::inner_error`] of its targets (its folds, targets).
+    pub inner_error: ArrayView2<'a, f64>,
+    /// The number that the run gives to each of its folds.
+    pub folds: &'a [usize],
+    /// Its responses (rows, targets).
+    pub y: ArrayView2<'a, f64>,
+    /// Its scores.
+    pub scores: &'a [TargetScores],
 }
 
 impl ByGroup {
-    /// No group adds anything yet.
-    pub fn zeros(subjects: usize, groups: usize) -> ByGroup {
-        ByGroup { gains: Array2::zeros((subjects, groups)), shares: Array2::zeros((subjects, groups)) }
+    /// For subjects and groups of which nothing is known yet; `fold` is the outer fold of each group.
+    pub fn new(subjects: usize, fold: Vec<usize>) -> ByGroup {
+        let folds = fold.iter().max().map_or(0, |f| f + 1);
+        ByGroup {
+            gains: Array2::zeros((subjects, fold.len())),
+            shares: Array2::zeros((subjects, fold.len())),
+            inner: Array2::from_elem((subjects, folds), f64::NAN),
+            fold,
+        }
     }
 
-    /// Enters a subject, averaged over the targets that have a score; NaN where none has.
-    pub fn enter(&mut self, subject: usize, parts: &GroupParts, scores: &[TargetScores], name: ScoreName) {
-        let known: Vec<usize> = (0..scores.len()).filter(|t| scores[*t].get(name).value().is_some()).collect();
-        let average = |of: &Array2<f64>, group: usize| {
-            let values: Vec<f64> = known.iter().map(|t| of[[group, *t]]).collect();
+    /// Enters a subject; NaN where no target has a score.
+    pub fn enter(&mut self, subject: usize, of: &SubjectParts<'_>, name: ScoreName) {
+        let known: Vec<usize> = (0..of.scores.len()).filter(|t| of.scores[*t].get(name).value().is_some()).collect();
+        let mean = |values: &dyn Fn(usize) -> f64| {
+            let values: Vec<f64> = known.iter().map(|t| values(*t)).collect();
             crate::stats::mean(&values).unwrap_or(f64::NAN)
         };
+        let parts = of.sums.parts(name);
         for group in 0..parts.gains.nrows() {
-            self.gains[[subject, group]] = average(&parts.gains, group);
-            self.shares[[subject, group]] = average(&parts.shares, group);
+            self.gains[[subject, group]] = mean(&|t| parts.gains[[group, t]]);
+            self.shares[[subject, group]] = mean(&|t| parts.shares[[group, t]]);
+        }
+        let squares: Vec<f64> = of.y.columns().into_iter().map(|c| c.var(0.0) * c.len() as f64).collect();
+        for (own, fold) in of.folds.iter().enumerate() {
+            self.inner[[subject, *fold]] = mean(&|t| of.inner_error[[own, t]] / squares[t]);
         }
     }
 }
@@ -134,8 +166,9 @@ impl Replicated {
             None => mean_intervals(&self.values, resamples, LEVEL),
             Some((boot, jack)) => {
                 let means = self.values.row(0).to_owned();
+                let level = expanded(LEVEL, resamples.units());
                 let intervals =
-                    (0..means.len()).map(|t| bca(means[t], boot.column(t), jack.column(t), LEVEL)).collect();
+                    (0..means.len()).map(|t| bca(means[t], boot.column(t), jack.column(t), level)).collect();
                 (means, intervals)
             }
         }

@@ -315,11 +315,6 @@ impl GroupSums {
         sums
     }
 
-    /// Fold of each group.
-    pub fn folds(&self) -> &[usize] {
-        &self.fold
-    }
-
     /// What each group adds to a score.
     pub fn parts(&self, name: ScoreName) -> GroupParts {
         let per_fold = |of: &Array2<f64>| {

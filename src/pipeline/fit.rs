@@ -3,7 +3,7 @@
 use ndarray::{Array2, s};
 
 use super::preflight::Prepared;
-use crate::compare::{ByGroup, LayerFit, by_subject};
+use crate::compare::{ByGroup, LayerFit, SubjectParts, by_subject};
 use crate::encoding::cv::{self, CvFit};
 use crate::encoding::{AlphaGrid, GroupSums, TargetScores, score};
 use crate::error::Result;
@@ -38,7 +38,8 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
     let mut by_id: Vec<(&SubjectId, Vec<TargetScores>)> = Vec::new();
     let mut groups = None;
     let name = prepared.plan.score;
-    let mut by_group = ByGroup::zeros(prepared.subjects.len(), prepared.stimuli.n_groups());
+    let alone = prepared.subjects.len() == 1;
+    let mut by_group = ByGroup::new(prepared.subjects.len(), fold_of_group(prepared, alone));
     let (mut predictions, mut grids) = (Vec::new(), Vec::new());
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
         let aligned = Aligned::new(features, cohort)?;
@@ -46,16 +47,24 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
         let fit: CvFit = cv::fit(aligned.x().view(), cohort.y().view(), &folds, &prepared.plan.alphas, watch)?;
         let mut scores = score(cohort.y().view(), &fit, &folds);
         let of_row: Vec<usize> = cohort.rows().iter().map(|r| prepared.stimuli.groups()[*r]).collect();
-        if prepared.subjects.len() == 1 {
-            groups = Some(GroupSums::new(cohort.y().view(), &fit, &folds, &numbered(&of_row)));
-        } else {
-            for (s, (subject, own)) in cohort.subjects().iter().zip(scores.chunks(n_targets)).enumerate() {
-                let columns = s![.., s * n_targets..(s + 1) * n_targets];
-                let (y, predicted) = (cohort.y().slice(columns), fit.predicted.slice(columns));
-                let sums = GroupSums::of(y, predicted, fit.train_mean.slice(columns), &folds, &of_row);
-                let at = prepared.subjects.iter().position(|s| s == subject).unwrap_or(s);
-                by_group.enter(at, &sums.parts(name), own, name);
-            }
+        let of_row = if alone { numbered(&of_row) } else { of_row };
+        let fold_names: Vec<usize> =
+            (0..folds.count()).map(|k| prepared.folds.of_row()[cohort.rows()[folds.test_rows(k)[0]]]).collect();
+        for (s, (subject, own)) in cohort.subjects().iter().zip(scores.chunks(n_targets)).enumerate() {
+            let columns = s![.., s * n_targets..(s + 1) * n_targets];
+            let y = cohort.y().slice(columns);
+            let sums =
+                GroupSums::of(y, fit.predicted.slice(columns), fit.train_mean.slice(columns), &folds, &of_row);
+            let at = prepared.subjects.iter().position(|s| s == subject).unwrap_or(s);
+            let parts = SubjectParts {
+                sums: &sums,
+                inner_error: fit.inner_error.slice(columns),
+                folds: &fold_names,
+                y,
+                scores: own,
+            };
+            by_group.enter(at, &parts, name);
+            groups = alone.then_some(sums);
         }
         // Fold by fold values are many; the tables hold their summary.
         scores.iter_mut().for_each(|s| s.per_fold = Vec::new());
@@ -66,8 +75,22 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
     // Back into the order of the study, whatever cohorts there were.
     by_id.sort_by_key(|(subject, _)| prepared.subjects.iter().position(|s| s == *subject));
     let scores = by_id.into_iter().map(|(_, scores)| scores).collect();
-    let by_group = Some(by_group).filter(|_| groups.is_none());
-    Ok(SpaceFit { fit: LayerFit { scores, groups, by_group }, predictions, grids })
+    Ok(SpaceFit { fit: LayerFit { scores, groups, by_group: Some(by_group) }, predictions, grids })
+}
+
+/// The outer fold of each group; with one subject, of each group that it saw.
+fn fold_of_group(prepared: &Prepared, alone: bool) -> Vec<usize> {
+    let rows: Vec<usize> = match prepared.cohorts.first() {
+        Some(cohort) if alone => cohort.rows().to_vec(),
+        _ => (0..prepared.stimuli.len()).collect(),
+    };
+    let groups: Vec<usize> = rows.iter().map(|r| prepared.stimuli.groups()[*r]).collect();
+    let groups = if alone { numbered(&groups) } else { groups };
+    let mut fold = vec![0; groups.iter().max().map_or(0, |g| g + 1)];
+    for (row, group) in rows.iter().zip(groups) {
+        fold[group] = prepared.folds.of_row()[*row];
+    }
+    fold
 }
 
 /// Labels as numbers without gaps: a group that a subject did not see is no unit of anything.

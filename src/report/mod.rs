@@ -4,6 +4,7 @@
 //! strangers and are written through one escaping type.
 
 mod findings;
+mod inference;
 mod markup;
 mod methods;
 mod number;
@@ -13,8 +14,10 @@ mod results;
 mod summary;
 mod table;
 mod terminal;
+mod verdict;
 
-pub use findings::{BestLayer, Findings, LargestDifference, PlantedOutcome, Verdict};
+pub use findings::{BestLayer, Findings, LargestDifference, PlantedOutcome};
+pub use verdict::Verdict;
 
 use crate::plot::Figures;
 use crate::record::RunRecord;

@@ -8,7 +8,7 @@
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use statrs::distribution::{ContinuousCDF, Normal};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 /// Weights of bootstrap and jackknife resamples over the same units.
 #[derive(Debug, Clone)]
@@ -47,6 +47,18 @@ impl Resamples {
 
 /// A two-sided confidence interval.
 pub type Interval = (f64, f64);
+
+/// The level whose bootstrap quantiles cover as often as `level` says when there are few units.
+///
+/// A bootstrap of n units takes its spread for that of the population, which is larger by √(n / (n − 1)), and for known: the
+/// tails of the normal distribution are exchanged for those of t with n − 1 degrees of freedom. With many units nothing
+/// changes. Source: Hesterberg, *The American Statistician* 69 (2015), 371–386 ("expanded percentile").
+pub fn expanded(level: f64, units: usize) -> f64 {
+    let n = units as f64;
+    let Some(t) = StudentsT::new(0.0, 1.0, n - 1.0).ok().filter(|_| units > 1) else { return level };
+    let point = t.inverse_cdf(0.5 * (1.0 + level)) * (n / (n - 1.0)).sqrt();
+    2.0 * Normal::standard().cdf(point) - 1.0
+}
 
 /// The BCa interval of a statistic from its value, its bootstrap replicates and its jackknife values.
 ///
@@ -108,12 +120,13 @@ pub fn weighted_means(weights: &Array2<f64>, values: &Array2<f64>) -> Array2<f64
     means
 }
 
-/// The mean over units of each column of `values` (units, columns) and its BCa interval.
+/// The mean over units of each column of `values` (units, columns) and its BCa interval, [`expanded`].
 pub fn mean_intervals(values: &Array2<f64>, resamples: &Resamples, level: f64) -> (Array1<f64>, Vec<Option<Interval>>) {
     let ones = Array2::ones((1, values.nrows()));
     let means = weighted_means(&ones, values).row(0).to_owned();
     let boot = weighted_means(&resamples.bootstrap, values);
     let jack = weighted_means(&resamples.jackknife, values);
+    let level = expanded(level, resamples.units());
     let intervals = (0..values.ncols()).map(|j| bca(means[j], boot.column(j), jack.column(j), level)).collect();
     (means, intervals)
 }
