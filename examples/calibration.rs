@@ -66,7 +66,8 @@ fn report(what: &str, p: &[f64]) {
         .map(|(i, p)| (p - i as f64 / n).abs().max((p - (i + 1) as f64 / n).abs()))
         .fold(0.0, f64::max);
     let scaled = (n.sqrt() + 0.12 + 0.11 / n.sqrt()) * distance;
-    let sum: f64 = (1..100).map(|k| f64::from(k)).map(|k| (-1f64).powf(k - 1.0) * (-2.0 * k * k * scaled * scaled).exp()).sum();
+    let sum: f64 =
+        (1..100).map(|k| f64::from(k)).map(|k| (-1f64).powf(k - 1.0) * (-2.0 * k * k * scaled * scaled).exp()).sum();
     let rejected = p.iter().filter(|p| **p <= 0.05).count() as f64 / n;
     let half = 3.29 * (0.05 * 0.95 / n).sqrt();
     let verdict = if (rejected - 0.05).abs() <= half && 2.0 * sum > 0.001 { "ok" } else { "NOT calibrated" };
@@ -108,7 +109,8 @@ fn blocks() {
                 .map(|study| {
                     let mut rng = generator(2, study);
                     let latent = slow(&mut rng, rows, 5, 0.5);
-                    let y = (latent.sum_axis(Axis(1)) * signal).insert_axis(Axis(1)) + slow(&mut rng, rows, 1, 0.5) * 2.0;
+                    let y =
+                        (latent.sum_axis(Axis(1)) * signal).insert_axis(Axis(1)) + slow(&mut rng, rows, 1, 0.5) * 2.0;
                     let mut fit = || {
                         let x = &latent + &noise(&mut rng, rows, 5);
                         let x = if signal > 0.0 { x } else { slow(&mut rng, rows, 5, 0.5) };
@@ -165,7 +167,13 @@ impl Design {
     }
 
     /// Compares checkpoints that have the same layers.
-    fn compare(&self, fits: &[(&str, &[(Layer, LayerFit)])], subjects: usize, name: ScoreName, seed: u64) -> Comparison {
+    fn compare(
+        &self,
+        fits: &[(&str, &[(Layer, LayerFit)])],
+        subjects: usize,
+        name: ScoreName,
+        seed: u64,
+    ) -> Comparison {
         let confounds = &fits[0].1[0].1;
         let resamples = Resamples::new(confounds.n_units(), 100, 0);
         let targets: Vec<_> = (0..confounds.scores[0].len()).map(|t| format!("t{t}").into()).collect();
@@ -212,7 +220,10 @@ fn coverage() {
         let values = (noise(&mut rng, subjects, studies).mapv(|v| v * v) - 1.0) * 0.05 + 0.1;
         let (_, intervals) = mean_intervals(&values, &Resamples::new(subjects, 2000, 0), 0.95);
         let held = intervals.iter().flatten().filter(|(low, high)| (*low..=*high).contains(&0.1)).count();
-        println!("BCa, {subjects} subjects, skewed (chi-square): covers in {:.3} of {studies}", held as f64 / studies as f64);
+        println!(
+            "BCa, {subjects} subjects, skewed (chi-square): covers in {:.3} of {studies}",
+            held as f64 / studies as f64
+        );
     }
     let (subjects, groups, studies) = (20, 30, 1000);
     let held: usize = (0..studies)
@@ -226,7 +237,10 @@ fn coverage() {
             interval.is_some_and(|(low, high)| low <= 0.0 && 0.0 <= high)
         })
         .count();
-    println!("two-way, {subjects} subjects × {groups} groups: covers in {:.3} of {studies}", held as f64 / studies as f64);
+    println!(
+        "two-way, {subjects} subjects × {groups} groups: covers in {:.3} of {studies}",
+        held as f64 / studies as f64
+    );
 }
 
 fn fit(x: &Array2<f64>, y: &Array2<f64>, folds: &Folds) -> Vec<TargetScores> {

@@ -47,7 +47,8 @@ impl SubjectGroups {
         let mut problems = Vec::new();
         let ids = table.required_texts(columns.id).map_err(|e| problems.push(e)).ok();
         let groups = table.required_texts(columns.group).map_err(|e| problems.push(e)).ok();
-        let rows = ids.as_ref().and_then(|ids| rows_of(table, columns.id, ids, subjects).map_err(|e| problems.push(e)).ok());
+        let rows =
+            ids.as_ref().and_then(|ids| rows_of(table, columns.id, ids, subjects).map_err(|e| problems.push(e)).ok());
         let mut covariates: Vec<(String, Vec<f64>)> = Vec::new();
         for name in columns.covariates {
             match (covariate(table, name, rows.as_deref()), &rows) {
@@ -59,8 +60,7 @@ impl SubjectGroups {
         let (Some(ids), Some(groups), Some(rows), true) = (ids, groups, rows, problems.is_empty()) else {
             return Err(problems);
         };
-        let names: Vec<String> =
-            rows.iter().map(|r| groups[*r].clone()).collect::<BTreeSet<_>>().into_iter().collect();
+        let names: Vec<String> = rows.iter().map(|r| groups[*r].clone()).collect::<BTreeSet<_>>().into_iter().collect();
         let of_subject = rows.iter().map(|r| names.partition_point(|n| *n < groups[*r])).collect();
         let covariate_names = covariates.iter().map(|(name, _)| name.clone()).collect();
         let covariates = Array2::from_shape_fn((rows.len(), covariates.len()), |(s, c)| covariates[c].1[s]);
@@ -200,7 +200,11 @@ fn covariate(table: &Table, name: &str, rows: Option<&[usize]>) -> Result<Vec<(S
 mod tests {
     use super::*;
 
-    fn read(text: &str, covariates: &[&str], subjects: &[&str]) -> std::result::Result<(SubjectGroups, Vec<Warning>), Vec<Error>> {
+    fn read(
+        text: &str,
+        covariates: &[&str],
+        subjects: &[&str],
+    ) -> std::result::Result<(SubjectGroups, Vec<Warning>), Vec<Error>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("subjects.tsv");
         std::fs::write(&path, text).unwrap();
@@ -210,7 +214,8 @@ mod tests {
         SubjectGroups::from_table(&Table::read(&path).unwrap(), columns, &subjects)
     }
 
-    const TABLE: &str = "subject\tgroup\tage\tsex\na\tnt\t20\tf\nb\tasd\t31\tm\nc\tnt\t25\tm\nd\tasd\t28\tf\ne\tnt\t33\tf\n";
+    const TABLE: &str =
+        "subject\tgroup\tage\tsex\na\tnt\t20\tf\nb\tasd\t31\tm\nc\tnt\t25\tm\nd\tasd\t28\tf\ne\tnt\t33\tf\n";
 
     #[test]
     fn subjects_come_in_the_order_of_the_study() {
@@ -226,7 +231,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_refused() {
-        let code = |text: &str, covariates: &[&str], subjects: &[&str]| read(text, covariates, subjects).unwrap_err()[0].code();
+        let code = |text: &str, covariates: &[&str], subjects: &[&str]| {
+            read(text, covariates, subjects).unwrap_err()[0].code()
+        };
         assert_eq!(code(TABLE, &[], &["a", "c"]), Code::Sj01);
         assert_eq!(code(TABLE, &[], &["a", "c", "b"]), Code::Sj01);
         assert_eq!(code(TABLE, &[], &["a", "x"]), Code::Rs07);

@@ -1,7 +1,9 @@
 //! Tests, intervals and power against numbers of scipy and statsmodels (tests/golden/inference), and quick versions of the
 //! calibrations in examples/calibration.rs.
 
+use brainscore::compare::{ByGroup, Comparison, LayerFit, Settings, SubjectParts};
 use brainscore::encoding::{AlphaGrid, Folds, GroupSums, ScoreName, cv, score};
+use brainscore::ids::Layer;
 use brainscore::stats::benjamini_hochberg;
 use brainscore::stats::bootstrap::{Resamples, bca, mean_intervals};
 use brainscore::stats::flips::{SignFlips, sign_flip_test};
@@ -230,4 +232,44 @@ fn threads_change_nothing() {
         pool.install(|| sign_flip_test(d.view(), &SignFlips::new(30, 2000, 9)))
     };
     assert_eq!(with(1), with(5));
+}
+
+/// One subject, 15 layers of noise: the highest is above 0, the one chosen on inner folds is not.
+#[test]
+fn the_best_of_many_layers_of_noise_is_nothing_when_nested() {
+    let (rows, layers, studies) = (90, 15, 60u64);
+    let fold_of_group: Vec<usize> = (0..30).map(|g| g / 6).collect();
+    let groups: Vec<usize> = (0..rows).map(|r| r / 3).collect();
+    let folds = Folds::from_labels(&groups.iter().map(|g| fold_of_group[*g]).collect::<Vec<_>>());
+    let grid = AlphaGrid::given(vec![1.0, 100.0]).unwrap();
+    let name = ScoreName::R;
+    let (mut naive, mut nested) = (Vec::new(), Vec::new());
+    for study in 0..studies {
+        let mut rng = ChaCha8Rng::seed_from_u64(100 + study);
+        let y = Array2::from_shape_simple_fn((rows, 4), || normal(&mut rng));
+        let fits: Vec<(Layer, LayerFit)> = (0..layers)
+            .map(|layer| {
+                let x = Array2::from_shape_simple_fn((rows, 3), || normal(&mut rng));
+                let fit = cv::fit(x.view(), y.view(), &folds, &grid, &brainscore::watch::Quiet).unwrap();
+                let scores = score(y.view(), &fit, &folds);
+                let sums = GroupSums::new(y.view(), &fit, &folds, &groups);
+                let mut by_group = ByGroup::new(1, fold_of_group.clone());
+                let inner_error = fit.inner_error.view();
+                let parts =
+                    SubjectParts { sums: &sums, inner_error, folds: &[0, 1, 2, 3, 4], y: y.view(), scores: &scores };
+                by_group.enter(0, &parts, name);
+                (Layer(layer), LayerFit { scores: vec![scores], groups: Some(sums), by_group: Some(by_group) })
+            })
+            .collect();
+        let resamples = Resamples::new(30, 20, 0);
+        let mut comparison = Comparison::new(name, &["noise".to_owned()], &fits[0].1, 1, &resamples);
+        let settings = Settings { permutations: 100, ..Settings::default() };
+        comparison.test(&[("noise", &fits)], &fits[0].1, &settings, &resamples);
+        naive.push(comparison.best_layers[0].naive.value().unwrap());
+        nested.push(comparison.best_layers[0].nested.value().unwrap());
+    }
+    let (naive, nested) = (Sample::of(&naive).unwrap(), Sample::of(&nested).unwrap());
+    let error = nested.sd / (studies as f64).sqrt();
+    assert!(nested.mean.abs() < 3.3 * error, "nested: {} ± {error}", nested.mean);
+    assert!(naive.mean > 0.05 && naive.mean > 5.0 * error, "naive: {}", naive.mean);
 }

@@ -36,17 +36,13 @@ pub struct NestedBest {
     pub interval: Option<Interval>,
     /// The highest mean over the layers: chosen and scored on the same data.
     pub naive: Score,
+    /// By how much that is better than the nested score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimism: Option<f64>,
     /// Where the scores lie: centre of mass over relative depth, 0 to 1.
     pub centre: Score,
     /// Its interval.
     pub centre_interval: Option<Interval>,
-}
-
-impl NestedBest {
-    /// By how much the naive maximum is better than the nested score.
-    pub fn optimism(&self) -> Option<f64> {
-        Some(self.naive.value()? - self.nested.value()?)
-    }
 }
 
 /// Nested best layers compared: checkpoint − reference, in the ranking score.
@@ -114,9 +110,9 @@ impl Profile {
     /// Whether the first column is a score above 0 as [`predicts`] has it; true with several subjects.
     fn predicts(&self) -> bool {
         let n = self.values.nrows() as f64;
-        self.groups.as_ref().is_none_or(|shares| {
-            predicts((&self.values.column(0) / n).view(), (shares / n).view(), self.offset)
-        })
+        self.groups
+            .as_ref()
+            .is_none_or(|shares| predicts((&self.values.column(0) / n).view(), (shares / n).view(), self.offset))
     }
 
     /// The same profile with one column instead of its layers.
@@ -148,7 +144,11 @@ fn centre(scores: impl Iterator<Item = f64>, depth: &[f64]) -> f64 {
 
 /// The first place of the highest finite value.
 fn highest(values: impl Iterator<Item = f64>) -> Option<usize> {
-    values.enumerate().filter(|(_, v)| v.is_finite()).reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|b| b.0)
+    values
+        .enumerate()
+        .filter(|(_, v)| v.is_finite())
+        .reduce(|best, next| if next.1 > best.1 { next } else { best })
+        .map(|b| b.0)
 }
 
 /// The layer chosen for each subject and outer fold (subjects, folds), and each unit's value at these layers (units, 1).
@@ -169,9 +169,8 @@ impl Nested {
             });
             highest(errors)
         });
-        let at = |s: usize, g: usize| {
-            choices[[s, parts[0].fold[g]]].map_or(f64::NAN, |layer| parts[layer].gains[[s, g]])
-        };
+        let at =
+            |s: usize, g: usize| choices[[s, parts[0].fold[g]]].map_or(f64::NAN, |layer| parts[layer].gains[[s, g]]);
         let groups = parts[0].fold.len();
         let values = if subjects == 1 {
             Array2::from_shape_fn((groups, 1), |(g, _)| at(0, g) * groups as f64)
@@ -234,6 +233,7 @@ impl Comparison {
                 nested: undefined(score),
                 interval,
                 naive: undefined(naive),
+                optimism: Some(naive - score).filter(|o| o.is_finite()),
                 centre: undefined(middle),
                 centre_interval: middle_interval,
             });
@@ -243,9 +243,7 @@ impl Comparison {
             let paired = &column.values - &base.values;
             let (difference, interval) = match &column.groups {
                 None => replicated(resamples, |w| weighted_means(w, &paired).column(0).to_owned()),
-                Some(_) => {
-                    replicated(resamples, |w| &column.resampled(w).column(0) - &base.resampled(w).column(0))
-                }
+                Some(_) => replicated(resamples, |w| &column.resampled(w).column(0) - &base.resampled(w).column(0)),
             };
             let tested = column.predicts() || base.predicts();
             let inference = tests(&paired, flips, power).pop().filter(|_| tested).unwrap_or_default();
@@ -284,8 +282,7 @@ impl Comparison {
     ) -> (f64, Option<Interval>, Option<f64>) {
         if profile.groups.is_none() {
             let paired = (profile.centres(&profile.values) - base.centres(&base.values)).insert_axis(Axis(1));
-            let (difference, interval) =
-                replicated(resamples, |w| weighted_means(w, &paired).column(0).to_owned());
+            let (difference, interval) = replicated(resamples, |w| weighted_means(w, &paired).column(0).to_owned());
             let test = sign_flip_test(paired.view(), flips).pop().flatten();
             return (difference, interval, test.map(|t| t.p));
         }

@@ -75,10 +75,8 @@ pub struct GroupDesign {
 impl Comparison {
     /// Compares groups of subjects. `fits` holds the reference first.
     pub fn contrast(&mut self, fits: &[Fits<'_>], subjects: &SubjectGroups, settings: &Settings) {
-        self.group_design = Some(GroupDesign {
-            groups: subjects.names().to_vec(),
-            covariates: subjects.covariate_names().to_vec(),
-        });
+        self.group_design =
+            Some(GroupDesign { groups: subjects.names().to_vec(), covariates: subjects.covariate_names().to_vec() });
         let nested = nested_values(fits, self.score, self.n_units);
         let Some((_, reference)) = fits.first() else { return };
         for (at, (label, layers)) in fits.iter().enumerate() {
@@ -135,8 +133,7 @@ fn contrasts(
 ) -> Vec<(Option<Contrast>, GroupMean, GroupMean)> {
     let (rows, is_second) = subjects.pair(first, second);
     // A column without any value is no outcome; a subject without a value in another is left out of all.
-    let some: Vec<usize> =
-        (0..values.ncols()).filter(|c| rows.iter().any(|r| values[[*r, *c]].is_finite())).collect();
+    let some: Vec<usize> = (0..values.ncols()).filter(|c| rows.iter().any(|r| values[[*r, *c]].is_finite())).collect();
     let (rows, is_second): (Vec<usize>, Vec<bool>) =
         rows.into_iter().zip(is_second).filter(|(r, _)| some.iter().all(|c| values[[*r, *c]].is_finite())).unzip();
     let values = values.select(Axis(0), &rows);
@@ -149,8 +146,12 @@ fn contrasts(
         .enumerate()
         .map(|(c, contrast)| {
             let mean = |of: bool, group: usize| {
-                let own: Vec<f64> =
-                    is_second.iter().zip(values.column(c)).filter(|(s, v)| **s == of && v.is_finite()).map(|p| *p.1).collect();
+                let own: Vec<f64> = is_second
+                    .iter()
+                    .zip(values.column(c))
+                    .filter(|(s, v)| **s == of && v.is_finite())
+                    .map(|p| *p.1)
+                    .collect();
                 let mean = crate::stats::mean(&own).unwrap_or(f64::NAN);
                 GroupMean {
                     name: subjects.names()[group].clone(),

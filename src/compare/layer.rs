@@ -300,7 +300,11 @@ mod tests {
     }
 
     fn fit(values: &[[f64; 2]]) -> LayerFit {
-        LayerFit { scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(), groups: None, by_group: None }
+        LayerFit {
+            scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(),
+            groups: None,
+            by_group: None,
+        }
     }
 
     #[test]

@@ -70,8 +70,9 @@ pub fn plain(
     let errors = inner_errors(&data, &wide.values, watch)?;
     let (grid, chosen) = choose(grid, &wide, &errors);
     let first = wide.values.iter().position(|a| *a == grid.values[0]).unwrap_or(0);
-    let inner_error =
-        Array2::from_shape_fn(chosen.raw_dim(), |(fold, target)| errors[fold][[first + chosen[[fold, target]], target]]);
+    let inner_error = Array2::from_shape_fn(chosen.raw_dim(), |(fold, target)| {
+        errors[fold][[first + chosen[[fold, target]], target]]
+    });
     let mut fit = outer_fits(&data, &grid, chosen, inner_error, watch)?;
     fit.predicted += &offset;
     fit.train_mean += &offset;

@@ -53,8 +53,7 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
         for (s, (subject, own)) in cohort.subjects().iter().zip(scores.chunks(n_targets)).enumerate() {
             let columns = s![.., s * n_targets..(s + 1) * n_targets];
             let y = cohort.y().slice(columns);
-            let sums =
-                GroupSums::of(y, fit.predicted.slice(columns), fit.train_mean.slice(columns), &folds, &of_row);
+            let sums = GroupSums::of(y, fit.predicted.slice(columns), fit.train_mean.slice(columns), &folds, &of_row);
             let at = prepared.subjects.iter().position(|s| s == subject).unwrap_or(s);
             let parts = SubjectParts {
                 sums: &sums,

@@ -131,8 +131,7 @@ pub(super) fn prediction_rows(
 /// `comparison.csv`: paired differences to the reference, one row per checkpoint, layer and score (target empty: the mean
 /// over targets), then one per checkpoint, layer, score and target.
 pub(super) fn write_comparison(folder: &Path, comparison: &Comparison, n_targets: usize) -> Result<()> {
-    let all: Vec<&Difference> =
-        comparison.layer_differences.iter().chain(&comparison.target_differences).collect();
+    let all: Vec<&Difference> = comparison.layer_differences.iter().chain(&comparison.target_differences).collect();
     let text = |f: &dyn Fn(&Difference) -> String| Output::Text(all.iter().map(|d| f(d)).collect());
     let real = |f: &dyn Fn(&Difference) -> Option<f64>| Output::Real(all.iter().map(|d| f(d)).collect());
     let layers = |d: &Difference| {
@@ -167,9 +166,19 @@ pub(super) fn write_comparison(folder: &Path, comparison: &Comparison, n_targets
         ("two_way_high", real(&|d| d.inference.two_way.map(|i| i.1))),
         ("family", text(&family)),
         ("ci_over", text(&|_| unit_name(comparison.unit).to_owned())),
-        ("undefined", text(&|d| reason(d.difference))),
+        ("undefined", text(&|d| untested(d, comparison.unit))),
     ])
     .write_csv(&folder.join("comparison.csv"))
+}
+
+/// Why there is no difference, or no test of it.
+fn untested(d: &Difference, unit: Unit) -> String {
+    match (d.difference.reason(), d.inference.p, unit) {
+        (Some(reason), ..) => reason.to_string(),
+        (None, Some(_), _) => String::new(),
+        (None, None, Unit::Subjects) => "p: fewer than two subjects".to_owned(),
+        (None, None, Unit::StimulusGroups) => "p: neither checkpoint predicts it".to_owned(),
+    }
 }
 
 /// `layers.csv`: what the figures show, averaged over subjects and targets.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::compare::{
-    Baseline, BestDifference, Curve, Difference, Inference, NestedBest, Point, ProfileDifference, TargetMeans, Tests, Unit,
+    Baseline, BestDifference, Curve, Difference, Inference, NestedBest, Point, ProfileDifference, TargetMeans, Tests,
+    Unit,
 };
 use crate::encoding::Score;
 
@@ -191,6 +192,7 @@ fn nested(c: usize, label: &str, blocks: usize) -> NestedBest {
         nested: Score::Value(naive - 0.01),
         interval: Some((naive - 0.035, naive + 0.015)),
         naive: Score::Value(naive),
+        optimism: Some(0.01),
         centre: Score::Value(0.7),
         centre_interval: Some((0.6, 0.8)),
     }

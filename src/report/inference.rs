@@ -1,6 +1,6 @@
 //! The tests: differences per layer, best layers without their optimism, where scores lie, groups of subjects.
 
-use crate::compare::{Difference, GroupContrast, Outcome, Unit};
+use crate::compare::{ALPHA, Difference, GroupContrast, Outcome, Unit};
 use crate::plot::words::{counted, units};
 use crate::record::RunRecord;
 use crate::report::markup::Html;
@@ -37,7 +37,7 @@ fn tests(h: &mut Html, record: &RunRecord) {
         heads.extend(within.as_deref());
         let both = results.layer_differences.iter().any(|d| d.inference.two_way.is_some());
         if both {
-            heads.push("interval over subjects and stimuli");
+            heads.push("two-way interval");
         }
         heads.push("verdict");
         let caption = "Tests of the differences, mean over targets";
@@ -68,8 +68,8 @@ fn tests(h: &mut Html, record: &RunRecord) {
             "p",
             &[("class", "note")],
             "Smallest detectable: the true difference that a t test of these units finds at 0.05 in four cases of five, \
-             uncorrected; a larger one could have been missed only by bad luck, a smaller one easily. Every score, layer and \
-             target with p, p_fwe, q_fdr and mde80 is in comparison.csv.",
+             uncorrected; a smaller one is easily missed. Two-way interval: over subjects and stimulus groups at once, for new \
+             people and new stimuli. Every score, layer and target with p, p_fwe, q_fdr and mde80 is in comparison.csv.",
         );
     });
 }
@@ -133,7 +133,7 @@ fn best_layers(h: &mut Html, record: &RunRecord) {
                         table::words(h, chosen(&best.chosen));
                         table::score(h, best.nested, best.interval, number);
                         table::score(h, best.naive, None, number);
-                        table::figure(h, best.optimism().map_or("–".to_owned(), signed));
+                        table::figure(h, best.optimism.map_or("–".to_owned(), signed));
                         table::score(h, best.centre, best.centre_interval, number);
                     });
                 }
@@ -194,6 +194,9 @@ fn groups(h: &mut Html, record: &RunRecord) {
                 counted(design.groups.len(), "group")
             ),
         );
+        if let Some(few) = few_deals(&results.group_contrasts) {
+            h.element("p", &[], |h| h.leaf("strong", &[], few));
+        }
         let contrast = format!("contrast in {}", results.score);
         let heads = ["checkpoint", "groups", "layer", "means", contrast.as_str(), "p", "p corrected"];
         table::table(h, "Groups compared: nested best layer, and the layer that differs most", &heads, |h| {
@@ -206,6 +209,23 @@ fn groups(h: &mut Html, record: &RunRecord) {
             });
         });
     });
+}
+
+/// What groups are too small to show, if any is.
+fn few_deals(all: &[GroupContrast]) -> Option<String> {
+    let smallest = |c: &GroupContrast| {
+        let (a, b) = (c.first.n, c.second.n);
+        let deals: f64 = (1..=a.min(b)).map(|i| (a + b + 1 - i) as f64 / i as f64).product();
+        // Equal groups: each deal has a mirror image with the same |t|.
+        if a == b { 2.0 / deals } else { 1.0 / deals }
+    };
+    let c = all.iter().find(|c| smallest(c) >= ALPHA)?;
+    Some(format!(
+        "With {} and {} subjects labels can be dealt in so few ways that no p-value below {} can come out.",
+        c.first.n,
+        c.second.n,
+        p_value(smallest(c))
+    ))
 }
 
 /// For each checkpoint, outcome and pair of groups: the nested best layer, and the layer with the largest |t|.
@@ -266,7 +286,9 @@ mod checks {
         record.comparison.unit = Unit::StimulusGroups;
         record.comparison.tests.as_mut().unwrap().exact = false;
         let text = page(&record);
-        assert!(text.contains("block permutation over 6 stimulus groups") && text.contains("nothing about other people"));
+        assert!(
+            text.contains("block permutation over 6 stimulus groups") && text.contains("nothing about other people")
+        );
     }
 
     #[test]
@@ -292,6 +314,7 @@ mod checks {
         let text = page(&record);
         assert!(text.contains("Held fixed: age") && text.contains("best (nested)"));
         assert!(text.contains("−0.030") && !text.contains("+0.020"), "the layer with the largest |t| is shown");
+        assert!(text.contains("With 3 and 3 subjects") && text.contains("no p-value below 0.100"), "{text}");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use crate::encoding::{AlphaGrid, EDGE_LIMIT, FoldSpec};
 use crate::ids::Layer;
 use crate::plot::words::{counted, percent, units};
 use crate::record::RunRecord;
-use crate::report::markup::Html;
 use crate::report::inference::how;
+use crate::report::markup::Html;
 use crate::report::number::{number, share};
 
 /// Methods and glossary.

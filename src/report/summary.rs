@@ -113,7 +113,7 @@ fn best_sentence(best: &BestLayer<'_>, findings: &Findings<'_>) -> String {
         None => "; without a defined difference to the confounds alone".to_owned(),
     };
     let layers = if best.n_layers == 1 { "its only layer is" } else { "best at layer" };
-    let nested = match best.nested.and_then(|n| Some((n, n.nested.value()?, n.optimism()?))) {
+    let nested = match best.nested.and_then(|n| Some((n, n.nested.value()?, n.optimism?))) {
         Some((nested, value, optimism)) if best.n_layers > 1 => format!(
             " Nested, so without the optimism of that choice ({}): {}.",
             signed(optimism),
@@ -158,7 +158,9 @@ fn caveat(findings: &Findings<'_>) -> String {
         ));
     }
     if !findings.differences.is_empty() {
-        text.push_str("Intervals are for one layer each; p-values are corrected for the choice among layers where they say so.");
+        text.push_str(
+            "Intervals are for one layer each; p-values are corrected for the choice among layers where they say so.",
+        );
     }
     text.trim_end().to_owned()
 }
@@ -306,7 +308,9 @@ mod tests {
             let findings = Findings::of(&record);
             best_sentence(&findings.best[0], &findings)
         };
-        assert!(sentence(Some(0.03125)).contains("−0.010 [−0.020, −0.005] over the confounds alone: below them (p = 0.031"));
+        assert!(
+            sentence(Some(0.03125)).contains("−0.010 [−0.020, −0.005] over the confounds alone: below them (p = 0.031")
+        );
         assert!(sentence(Some(0.3)).contains("over the confounds alone, undecided (p = 0.300"));
         assert!(sentence(None).contains("over the confounds alone, not tested."));
     }

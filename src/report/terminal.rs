@@ -43,7 +43,7 @@ pub(super) fn summary(record: &RunRecord) -> String {
             score,
             interval,
             best.nested.map_or("-".to_owned(), |n| number::score(n.nested)),
-            best.nested.and_then(|n| n.optimism()).map_or("-".to_owned(), signed),
+            best.nested.and_then(|n| n.optimism).map_or("-".to_owned(), signed),
             best.gain.map_or("-".to_owned(), |(d, by)| format!("{} {}", signed(by), number::interval(d.interval))),
         ]);
     }
@@ -60,7 +60,10 @@ pub(super) fn summary(record: &RunRecord) -> String {
     }
     lines.extend(aligned(&rows));
     if findings.best.iter().any(|b| b.n_layers > 1) {
-        lines.push("The best of several layers is optimistic, chosen on the data that scored it; the nested score is not.".to_owned());
+        lines.push(
+            "The best of several layers is optimistic, chosen on the data that scored it; the nested score is not."
+                .to_owned(),
+        );
     }
     if !findings.differences.is_empty() {
         lines.push(String::new());
@@ -80,7 +83,8 @@ pub(super) fn summary(record: &RunRecord) -> String {
         }
         lines.extend(aligned(&rows));
         lines.push(
-            "Largest over the layers (p corrected for them), and each checkpoint at its own nested best layer.".to_owned(),
+            "Largest over the layers (p corrected for them), and each checkpoint at its own nested best layer."
+                .to_owned(),
         );
         lines.extend(too_few(record));
     }
@@ -173,8 +177,14 @@ mod tests {
         let row = |start: &str| *lines.iter().find(|l| l.trim_start().starts_with(start)).unwrap();
         assert!(row("base").contains("3  0.105  [0.080, 0.135]   0.095    +0.010  +0.084 [0.064, 0.104]"), "{text}");
         assert_eq!(row("base").find("0.105"), row("tuned").find("0.135"), "{text}");
-        assert!(lines.iter().any(|l| l.contains("tuned") && l.contains("+0.030") && l.ends_with("0.031  higher")), "{text}");
-        assert!(lines.iter().any(|l| l.contains("untrained") && l.ends_with("undecided (detectable: 0.016)")), "{text}");
+        assert!(
+            lines.iter().any(|l| l.contains("tuned") && l.contains("+0.030") && l.ends_with("0.031  higher")),
+            "{text}"
+        );
+        assert!(
+            lines.iter().any(|l| l.contains("untrained") && l.ends_with("undecided (detectable: 0.016)")),
+            "{text}"
+        );
         assert!(text.contains("Planted: PASS, the planted layer was recovered."));
         assert!(text.contains("optimistic"));
     }

@@ -15,6 +15,8 @@ pub enum Verdict {
     Lower,
     /// Not shown to differ, and shown to lie within the margin.
     Equivalent,
+    /// Every unit has a difference of exactly 0.
+    Same,
     /// Neither shown to differ nor to be equivalent.
     Undecided,
     /// There is no test.
@@ -27,6 +29,7 @@ impl Verdict {
         match (difference.value(), p) {
             (Some(value), Some(p)) if p < ALPHA && value > 0.0 => Verdict::Higher,
             (Some(value), Some(p)) if p < ALPHA && value < 0.0 => Verdict::Lower,
+            (Some(0.0), Some(1.0)) if inference.mde80.is_none() => Verdict::Same,
             (Some(_), Some(_)) if inference.equivalent == Some(true) => Verdict::Equivalent,
             (Some(_), Some(_)) => Verdict::Undecided,
             _ => Verdict::Untested,
@@ -39,6 +42,7 @@ impl Verdict {
             Verdict::Higher => "higher",
             Verdict::Lower => "lower",
             Verdict::Equivalent => "equivalent",
+            Verdict::Same => "the same",
             Verdict::Undecided => "undecided",
             Verdict::Untested => "not tested",
         }
@@ -61,7 +65,13 @@ pub(super) fn p_equals(p: f64) -> String {
 }
 
 /// The verdict with its numbers: `different: higher, p = 0.008 corrected for 7 layers`.
-pub(super) fn sentence(record: &RunRecord, difference: Score, p: Option<f64>, inference: &Inference, family: &str) -> String {
+pub(super) fn sentence(
+    record: &RunRecord,
+    difference: Score,
+    p: Option<f64>,
+    inference: &Inference,
+    family: &str,
+) -> String {
     let verdict = Verdict::of(difference, p, inference);
     let tests = record.comparison.tests;
     let p_text = p.map_or(String::new(), |p| format!("{}{family}", p_equals(p)));
@@ -76,6 +86,7 @@ pub(super) fn sentence(record: &RunRecord, difference: Score, p: Option<f64>, in
             let small = within.map_or(String::new(), |w| format!("; all the same small: {w}"));
             format!("different: {}, {p_text}{small}", verdict.as_str())
         }
+        Verdict::Same => "exactly the same in every unit".to_owned(),
         Verdict::Equivalent => format!("equivalent: {}; {p_text}", within.unwrap_or_default()),
         Verdict::Undecided => {
             let found = inference.mde80.map_or(String::new(), |mde| {
@@ -127,6 +138,7 @@ mod tests {
         assert_eq!(of(0.3, 0.5, Some(true)), Verdict::Equivalent);
         assert_eq!(of(0.3, 0.5, Some(false)), Verdict::Undecided);
         assert_eq!(Verdict::of(Score::Value(0.3), None, &Inference::default()), Verdict::Untested);
+        assert_eq!(of(0.0, 1.0, Some(true)), Verdict::Same);
         let undefined = Score::undefined(Reason::NothingDefined);
         assert_eq!(Verdict::of(undefined, Some(0.01), &Inference::default()), Verdict::Untested);
     }
@@ -144,7 +156,10 @@ mod tests {
         assert!(undecided.starts_with("undecided: p = 0.400 corrected for 5 layers; not shown to lie within ± 0.020"));
         assert!(undecided.contains("0.013 or more"), "{undecided}");
         let equivalent = say(0.001, 0.4, Inference { equivalent: Some(true), p_tost: Some(0.00001), ..found });
-        assert!(equivalent.starts_with("equivalent: within ± 0.020 (p < 0.0001 of two one-sided tests)"), "{equivalent}");
+        assert!(
+            equivalent.starts_with("equivalent: within ± 0.020 (p < 0.0001 of two one-sided tests)"),
+            "{equivalent}"
+        );
     }
 
     #[test]

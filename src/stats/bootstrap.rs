@@ -137,17 +137,10 @@ pub fn mean_intervals(values: &Array2<f64>, resamples: &Resamples, level: f64) -
 /// group was drawn; the groups drawn are the same for all subjects. A subject without a value (all `NaN`) is left out.
 /// `None` for fewer than three subjects or groups. Resampling both ways counts the noise that is in neither twice: the
 /// interval is wide rather than narrow (Owen, *Annals of Applied Statistics* 1, 2007, 386–411).
-pub fn two_way(
-    gains: &Array2<f64>,
-    shares: &Array2<f64>,
-    draws: usize,
-    seed: u64,
-    level: f64,
-) -> Option<Interval> {
+pub fn two_way(gains: &Array2<f64>, shares: &Array2<f64>, draws: usize, seed: u64, level: f64) -> Option<Interval> {
     assert_eq!(gains.raw_dim(), shares.raw_dim(), "one share per gain");
-    let known: Vec<usize> = (0..gains.nrows())
-        .filter(|s| gains.row(*s).iter().chain(shares.row(*s)).all(|v| v.is_finite()))
-        .collect();
+    let known: Vec<usize> =
+        (0..gains.nrows()).filter(|s| gains.row(*s).iter().chain(shares.row(*s)).all(|v| v.is_finite())).collect();
     let (gains, shares) = (gains.select(Axis(0), &known), shares.select(Axis(0), &known));
     // A group that no subject saw is none.
     let seen: Vec<usize> = (0..shares.ncols()).filter(|g| shares.column(*g).iter().any(|v| *v != 0.0)).collect();
@@ -196,7 +189,16 @@ mod tests {
         let (narrow, same) = one[0].unwrap();
         assert!(same - narrow < 1e-12 && low < narrow && same < high, "{low} {high} {narrow} {same}");
         assert_eq!(two_way(&gains, &shares, 1000, 0, 0.95), Some((low, high)));
-        assert_eq!(two_way(&gains.slice(ndarray::s![..2, ..]).to_owned(), &shares.slice(ndarray::s![..2, ..]).to_owned(), 100, 0, 0.95), None);
+        assert_eq!(
+            two_way(
+                &gains.slice(ndarray::s![..2, ..]).to_owned(),
+                &shares.slice(ndarray::s![..2, ..]).to_owned(),
+                100,
+                0,
+                0.95
+            ),
+            None
+        );
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //! 92 (2014), 381–397.
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, StudentsT};
@@ -169,9 +169,8 @@ pub fn contrast_groups(
         if rest <= 1e-12 * squares { f64::INFINITY } else { t2 }
     };
     let observed: Vec<f64> = left.dot(&e).to_vec();
-    let t2: Vec<f64> = (0..family.len())
-        .map(|c| if varies[c] { t_of(observed[c], 0.0, squares[c]) } else { 0.0 })
-        .collect();
+    let t2: Vec<f64> =
+        (0..family.len()).map(|c| if varies[c] { t_of(observed[c], 0.0, squares[c]) } else { 0.0 }).collect();
     let least: Vec<f64> = t2.iter().map(|t| t * (1.0 - 1e-9) - 1e-12).collect();
     let permuted: Vec<Vec<f64>> = relabelings
         .orders
