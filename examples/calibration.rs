@@ -1,6 +1,7 @@
 //! Are the p-values uniform when there is nothing, do intervals cover, is planted truth found?
 //!
 //! `cargo run --release --example calibration` prints every figure of benches/README.md, "Calibration"; all seeds are fixed.
+//! With names of parts (`sign-flips`, `blocks`, `labels`, `coverage`, `planted`, `best-layer`, `speed`), only those.
 
 use std::time::Instant;
 
@@ -20,13 +21,21 @@ use rayon::prelude::*;
 const STUDIES: u64 = 500;
 
 fn main() {
-    sign_flips();
-    blocks();
-    labels();
-    coverage();
-    planted();
-    best_layer();
-    speed();
+    let parts: [(&str, fn()); 7] = [
+        ("sign-flips", sign_flips),
+        ("blocks", blocks),
+        ("labels", labels),
+        ("coverage", coverage),
+        ("planted", planted),
+        ("best-layer", best_layer),
+        ("speed", speed),
+    ];
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    for (name, part) in parts {
+        if asked.is_empty() || asked.iter().any(|a| a == name) {
+            part();
+        }
+    }
 }
 
 /// A generator of its own for each study, so that studies may run in any order.

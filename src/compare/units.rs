@@ -93,6 +93,6 @@ pub(super) fn over_targets(values: &Array2<f64>) -> Array2<f64> {
 /// Columns side by side.
 pub(super) fn beside(columns: &[Array2<f64>], units: usize) -> Array2<f64> {
     let views: Vec<_> = columns.iter().map(|c| c.view()).collect();
-    // INVARIANT: all columns come from fits over the same units.
+    // Of no columns there is nothing to join; all others come from fits over the same units.
     ndarray::concatenate(Axis(1), &views).unwrap_or_else(|_| Array2::zeros((units, 0)))
 }
