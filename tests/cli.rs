@@ -199,6 +199,7 @@ fn groups_margins_and_few_subjects_are_dealt_with() {
     let plain = study.read("study.toml");
     study.write("study.toml", format!("{plain}[subjects]\ntable = \"subjects.tsv\"\ncovariates = [\"age\"]\n"));
     run("six", &["--margin", "5", "--permutations", "200"]);
+    run("six", &["--margin", "5", "--permutations", "200", "--overwrite"]);
     let groups = Table::read(&study.path("six").join("groups.csv")).unwrap();
     // Scores of two checkpoints and one difference, each at two layers and the nested best.
     assert_eq!(groups.rows(), 9);

@@ -261,6 +261,7 @@ fn summary(finished: &Finished) -> serde_json::Value {
         "best_layers": comparison.best_layers,
         "best_differences": comparison.best_differences,
         "profile_differences": comparison.profile_differences,
+        "group_contrasts": comparison.group_contrasts,
         "tests": comparison.tests,
         "warnings": finished.record.warnings,
     })

@@ -206,6 +206,8 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison) -> Result<()>
         ("gain_over_confounds", Output::Real(rows.iter().map(|r| value(&r.2)).collect())),
         ("gain_ci_low", Output::Real(rows.iter().map(|r| low(&r.2)).collect())),
         ("gain_ci_high", Output::Real(rows.iter().map(|r| high(&r.2)).collect())),
+        ("gain_p", Output::Real(rows.iter().map(|r| r.2.and_then(|d| d.inference.p)).collect())),
+        ("gain_p_fwe", Output::Real(rows.iter().map(|r| r.2.and_then(|d| d.inference.p_fwe)).collect())),
         ("difference_to_reference", Output::Real(rows.iter().map(|r| value(&r.3)).collect())),
         ("difference_ci_low", Output::Real(rows.iter().map(|r| low(&r.3)).collect())),
         ("difference_ci_high", Output::Real(rows.iter().map(|r| high(&r.3)).collect())),

@@ -8,6 +8,8 @@
 //! Sources: Freedman & Lane, *Journal of Business & Economic Statistics* 1 (1983), 292–298; Winkler et al., *NeuroImage*
 //! 92 (2014), 381–397.
 
+use std::ops::Range;
+
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -24,10 +26,20 @@ const NOTHING_LEFT: f64 = 1e-9;
 
 /// Permutations of subjects: place → whose residual stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Relabelings {
-    /// The permutations, without the identity.
-    orders: Vec<Vec<usize>>,
-    exact: bool,
+pub enum Relabelings {
+    /// All ways to deal the labels but the observed one.
+    All(Vec<Vec<usize>>),
+    /// Permutations from elsewhere.
+    Given(Vec<Vec<usize>>),
+    /// Random permutations, each a function of seed and number.
+    Random {
+        /// Number of subjects.
+        subjects: usize,
+        /// Number of permutations.
+        draws: usize,
+        /// Their seed.
+        seed: u64,
+    },
 }
 
 impl Relabelings {
@@ -36,33 +48,30 @@ impl Relabelings {
     pub fn new(second: &[bool], covariates: bool, draws: usize, seed: u64) -> Relabelings {
         let (n, ones) = (second.len(), second.iter().filter(|s| **s).count());
         if !covariates && deals(n, ones).is_some_and(|d| d <= EXACT_DEALS) {
-            return Relabelings { orders: all_deals(second, ones), exact: true };
+            return Relabelings::All(all_deals(second, ones));
         }
-        let orders = (0..draws)
-            .map(|draw| {
-                let mut rng = ChaCha8Rng::seed_from_u64(seed);
-                rng.set_stream(draw as u64);
-                let mut order: Vec<usize> = (0..n).collect();
-                order.shuffle(&mut rng);
-                order
-            })
-            .collect();
-        Relabelings { orders, exact: false }
-    }
-
-    /// Permutations from elsewhere.
-    pub fn given(orders: Vec<Vec<usize>>) -> Relabelings {
-        Relabelings { orders, exact: false }
+        Relabelings::Random { subjects: n, draws, seed }
     }
 
     /// Number of permutations beside the observed labels.
     pub fn count(&self) -> usize {
-        self.orders.len()
+        match self {
+            Relabelings::All(orders) | Relabelings::Given(orders) => orders.len(),
+            Relabelings::Random { draws, .. } => *draws,
+        }
     }
 
-    /// Whether all ways to deal the labels are used.
-    pub fn exact(&self) -> bool {
-        self.exact
+    fn order(&self, number: usize) -> Vec<usize> {
+        match self {
+            Relabelings::All(orders) | Relabelings::Given(orders) => orders[number].clone(),
+            Relabelings::Random { subjects, seed, .. } => {
+                let mut rng = ChaCha8Rng::seed_from_u64(*seed);
+                rng.set_stream(number as u64);
+                let mut order: Vec<usize> = (0..*subjects).collect();
+                order.shuffle(&mut rng);
+                order
+            }
+        }
     }
 }
 
@@ -172,14 +181,16 @@ pub fn contrast_groups(
     let t2: Vec<f64> =
         (0..family.len()).map(|c| if varies[c] { t_of(observed[c], 0.0, squares[c]) } else { 0.0 }).collect();
     let least: Vec<f64> = t2.iter().map(|t| t * (1.0 - 1e-9) - 1e-12).collect();
-    let permuted: Vec<Vec<f64>> = relabelings
-        .orders
-        .par_chunks(CHUNK)
-        .flat_map_iter(|orders| {
+    let chunks: Vec<Range<usize>> =
+        (0..relabelings.count()).step_by(CHUNK).map(|from| from..(from + CHUNK).min(relabelings.count())).collect();
+    let (counts, mut largest) = chunks
+        .into_par_iter()
+        .map(|range| {
+            let orders: Vec<Vec<usize>> = range.map(|number| relabelings.order(number)).collect();
             // x̃ᵀΠ as rows, and Qᵀ Π for each direction of the nuisance space.
             let moved = |direction: ArrayView1<'_, f64>| {
                 let mut rows = Array2::zeros((orders.len(), n));
-                for (mut row, order) in rows.axis_iter_mut(Axis(0)).zip(orders) {
+                for (mut row, order) in rows.axis_iter_mut(Axis(0)).zip(&orders) {
                     order.iter().enumerate().for_each(|(place, who)| row[*who] = direction[place]);
                 }
                 rows.dot(&e)
@@ -187,22 +198,30 @@ pub fn contrast_groups(
             let along = moved(left.view());
             let mut lost = Array2::<f64>::zeros(along.raw_dim());
             for direction in basis.columns() {
-                let part = moved(direction);
-                lost.zip_mut_with(&part, |l, p| *l += p * p);
+                lost.zip_mut_with(&moved(direction), |l, p| *l += p * p);
             }
-            let rows: Vec<Vec<f64>> = along
-                .rows()
-                .into_iter()
-                .zip(lost.rows())
-                .map(|(a, l)| {
-                    (0..a.len()).map(|c| if varies[c] { t_of(a[c], l[c], squares[c]) } else { 0.0 }).collect()
+            let mut counts = vec![0usize; family.len()];
+            let largest: Vec<f64> = (0..orders.len())
+                .map(|i| {
+                    (0..family.len()).filter(|c| varies[*c]).fold(0.0f64, |largest, c| {
+                        let t2 = t_of(along[[i, c]], lost[[i, c]], squares[c]);
+                        counts[c] += usize::from(t2 >= least[c]);
+                        largest.max(t2)
+                    })
                 })
                 .collect();
-            rows
+            (counts, largest)
         })
-        .collect();
-    let share = |count: usize| (count + 1) as f64 / (permuted.len() + 1) as f64;
-    let largest: Vec<f64> = permuted.iter().map(|row| row.iter().copied().fold(0.0, f64::max)).collect();
+        .reduce(
+            || (vec![0; family.len()], Vec::new()),
+            |(mut counts, mut largest), (other, more)| {
+                counts.iter_mut().zip(other).for_each(|(a, b)| *a += b);
+                largest.extend(more);
+                (counts, largest)
+            },
+        );
+    largest.sort_by(f64::total_cmp);
+    let share = |count: usize| (count + 1) as f64 / (relabelings.count() + 1) as f64;
     let critical = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975);
     let mut contrasts = vec![None; y.ncols()];
     for (at, c) in family.iter().enumerate() {
@@ -213,8 +232,9 @@ pub fn contrast_groups(
             estimate,
             interval: (estimate - half, estimate + half),
             t: if t2[at] == 0.0 { 0.0 } else { estimate.signum() * t2[at].sqrt() },
-            p: share(permuted.iter().filter(|row| row[at] >= least[at]).count()),
-            p_fwe: share(largest.iter().filter(|v| **v >= least[at]).count()),
+            // Without variation every permutation gives the same.
+            p: if varies[at] { share(counts[at]) } else { 1.0 },
+            p_fwe: share(largest.len() - largest.partition_point(|v| *v < least[at])),
         });
     }
     Some(contrasts)
@@ -256,12 +276,10 @@ mod tests {
     fn all_deals_are_dealt_once() {
         let second = [true, false, true, false, false];
         let all = Relabelings::new(&second, false, 10, 0);
-        assert!(all.exact());
         assert_eq!(all.count(), 9);
-        let mut seen: Vec<Vec<usize>> = all
-            .orders
-            .iter()
-            .map(|o| {
+        let mut seen: Vec<Vec<usize>> = (0..all.count())
+            .map(|number| {
+                let o = all.order(number);
                 let mut who: Vec<usize> = (0..5).filter(|i| second[*i]).map(|i| o[i]).collect();
                 who.sort_unstable();
                 who
@@ -270,8 +288,8 @@ mod tests {
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 9);
-        assert!(!Relabelings::new(&second, true, 10, 0).exact());
-        assert!(!Relabelings::new(&[true, false].repeat(20), false, 10, 0).exact());
+        assert!(matches!(Relabelings::new(&second, true, 10, 0), Relabelings::Random { .. }));
+        assert!(matches!(Relabelings::new(&[true, false].repeat(20), false, 10, 0), Relabelings::Random { .. }));
     }
 
     #[test]

@@ -170,6 +170,7 @@ pub const RUN_ENTRIES: &[&str] = &[
     "fit.json",
     "comparison.csv",
     "layers.csv",
+    "groups.csv",
     "layerwise.svg",
     "layerwise.png",
     "difference.svg",
