@@ -71,6 +71,12 @@ pub struct PlanRecord {
     pub confounds: Vec<String>,
     /// Number type of the ridge arithmetic.
     pub precision: String,
+    /// Which layers got `unique cod`.
+    #[serde(default)]
+    pub unique: String,
+    /// Bytes that the encoding models may use.
+    #[serde(default)]
+    pub memory: u64,
     /// Bootstrap draws, confidence level and seed.
     pub bootstrap: BootstrapRecord,
     /// Flags that overrode the study file: flag → value.

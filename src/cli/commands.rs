@@ -75,7 +75,14 @@ pub(super) fn threads(asked: Option<u16>) -> Result<(), Error> {
 
 fn overrides(shared: &SharedArgs) -> Overrides {
     let layers = Some(shared.layers.clone()).filter(|l| l != "all");
-    Overrides { layers, pooling: shared.pooling, long_text: shared.long_text }
+    Overrides {
+        layers,
+        pooling: shared.pooling,
+        long_text: shared.long_text,
+        unique: shared.unique,
+        precision: shared.precision,
+        memory: shared.memory,
+    }
 }
 
 fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
@@ -175,7 +182,10 @@ fn fit(args: FitArgs) -> Result<(), Problems> {
         y: args.y,
         folds: args.folds,
         alphas: args.alphas,
-        bands: args.bands.zip(args.band_scales),
+        bands: args.bands,
+        band_scales: args.band_scales,
+        draws: args.draws,
+        seed: args.seed,
         precision: args.precision,
         memory: args.memory,
         out: args.out,

@@ -14,6 +14,8 @@ pub struct LayerFit {
     pub scores: Vec<Vec<TargetScores>>,
     /// Sums per stimulus group, when there is one subject.
     pub groups: Option<GroupSums>,
+    /// The banded fit of these features and the confounds together, where it was asked for.
+    pub joint: Option<Box<LayerFit>>,
 }
 
 /// What [`compare_layer`] found in one layer.
@@ -30,6 +32,12 @@ impl LayerFit {
     /// What intervals are over.
     pub fn unit(&self) -> Unit {
         if self.groups.is_some() { Unit::StimulusGroups } else { Unit::Subjects }
+    }
+
+    /// `unique cod` of a subject and target: what features add to the confounds in a joint model.
+    pub fn unique(&self, confounds: &LayerFit, subject: usize, target: usize) -> Option<f64> {
+        let joint = self.joint.as_ref()?.scores[subject][target].cod.value()?;
+        Some(joint - confounds.scores[subject][target].cod.value()?)
     }
 
     /// Number of units that a bootstrap resamples.
@@ -181,6 +189,28 @@ pub fn compare_layer(
     out
 }
 
+/// `unique cod` of a layer averaged over targets; none where the joint model was not fitted.
+pub fn unique_cod(
+    checkpoint: &str,
+    layer: Layer,
+    fit: &LayerFit,
+    baseline: &LayerFit,
+    resamples: &Resamples,
+) -> Option<Difference> {
+    let joint = Replicated::new(fit.joint.as_deref()?, ScoreName::Cod, resamples);
+    let unique = joint.minus(&Replicated::new(baseline, ScoreName::Cod, resamples)).averaged();
+    let (mean, interval) = single(&unique, resamples);
+    Some(Difference {
+        checkpoint: checkpoint.to_owned(),
+        layer,
+        target: None,
+        score: ScoreName::Cod,
+        difference: Score::from_nan(mean, fit.first_reason(ScoreName::Cod)),
+        interval,
+        n_subjects: defined(&unique.values, 0),
+    })
+}
+
 fn defined(values: &Array2<f64>, column: usize) -> usize {
     values.column(column).iter().filter(|v| v.is_finite()).count()
 }
@@ -225,7 +255,11 @@ mod tests {
     }
 
     fn fit(values: &[[f64; 2]]) -> LayerFit {
-        LayerFit { scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(), groups: None }
+        LayerFit {
+            scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(),
+            groups: None,
+            joint: None,
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The verbs of the program, each one library call: preflight, extract, parcellate, fit, compare, report.
 
 mod arrays;
+mod bands;
 mod compare;
 mod extract;
 mod fit;
@@ -11,6 +12,7 @@ mod preflight;
 mod report;
 mod resample;
 mod states;
+mod unique;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use compare::{Finished, compare, compare_demo};

@@ -38,6 +38,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             .map(|score| Baseline { score, mean: Score::Value(0.021), interval: Some((0.008, 0.035)) })
             .to_vec(),
         confound_gains: Vec::new(),
+        unique_cod: Vec::new(),
         layer_differences: Vec::new(),
         target_differences: Vec::new(),
         target_means: Vec::new(),
@@ -114,6 +115,8 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             score: ScoreName::Cod,
             confounds: vec!["words".to_owned(), "characters".to_owned()],
             precision: "double".to_owned(),
+            unique: "none".to_owned(),
+            memory: 8 << 30,
             bootstrap: BootstrapRecord { draws: 2000, level: 0.95, seed: 0 },
             overrides: BTreeMap::from([("--pooling".to_owned(), "mean".to_owned())]),
         },

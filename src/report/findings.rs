@@ -54,6 +54,8 @@ pub struct BestLayer<'a> {
     pub n_layers: usize,
     /// Paired difference of that layer to the confounds alone, if it is defined, with its value.
     pub gain: Option<(&'a Difference, f64)>,
+    /// Its `unique cod`, with its value; where it was computed.
+    pub unique: Option<(&'a Difference, f64)>,
 }
 
 /// The layer of a checkpoint that differs most from the reference.
@@ -129,6 +131,7 @@ fn best_layer<'a>(record: &'a RunRecord, checkpoint: &'a str, untrained: bool) -
         best,
         n_layers: defined().count(),
         gain: best.and_then(|(point, _)| gain(record, checkpoint, point.layer)),
+        unique: best.and_then(|(point, _)| unique(record, checkpoint, point.layer)),
     }
 }
 
@@ -137,6 +140,12 @@ pub(super) fn gain<'a>(record: &'a RunRecord, checkpoint: &str, layer: Layer) ->
     let results = &record.comparison;
     let is_it = |d: &&Difference| d.checkpoint == checkpoint && d.layer == layer && d.score == results.score;
     let found = results.confound_gains.iter().find(|d| is_it(d) && d.target.is_none())?;
+    Some((found, finite(found.difference)?))
+}
+
+/// The `unique cod` of a layer, with its value.
+pub(super) fn unique<'a>(record: &'a RunRecord, checkpoint: &str, layer: Layer) -> Option<(&'a Difference, f64)> {
+    let found = record.comparison.unique_cod.iter().find(|d| d.checkpoint == checkpoint && d.layer == layer)?;
     Some((found, finite(found.difference)?))
 }
 

@@ -32,7 +32,7 @@ pub(super) fn sections(h: &mut Html, record: &RunRecord) {
     });
 }
 
-const GLOSSARY: [(&str, &str); 9] = [
+const GLOSSARY: [(&str, &str); 10] = [
     (
         "cod",
         "1 − Σ SSE / Σ (y − ȳ_train)², both sums over all folds: out-of-sample R² against the mean of the training rows. \
@@ -47,6 +47,11 @@ const GLOSSARY: [(&str, &str); 9] = [
     (
         "target",
         "A column of the responses: a parcel, voxel, electrode or network mean. Scores are per subject and target, then averaged.",
+    ),
+    (
+        "unique cod",
+        "cod of a joint model of the layer and the confounds less that of the confounds alone. In the joint model each of the two \
+         has a weight of its own (banded ridge), chosen per target and fold from 100 random draws on the inner folds.",
     ),
     ("layer", "0 is the embedding output, k the output of block k."),
     (

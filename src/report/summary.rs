@@ -107,8 +107,11 @@ fn best_sentence(best: &BestLayer<'_>, findings: &Findings<'_>) -> String {
         None if findings.confounds.is_none() => String::new(),
         None => "; without a defined difference to the confounds alone".to_owned(),
     };
+    let unique = best
+        .unique
+        .map_or(String::new(), |(unique, by)| format!("; unique cod {}", with_interval(&signed(by), unique.interval)));
     let layers = if best.n_layers == 1 { "its only layer is" } else { "best at layer" };
-    format!("{layers} {}: {}{gain}.{role}", point.layer, with_interval(&number(value), point.interval))
+    format!("{layers} {}: {}{gain}{unique}.{role}", point.layer, with_interval(&number(value), point.interval))
 }
 
 /// What is said of a difference: its sign only where the interval decides it.

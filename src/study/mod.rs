@@ -4,5 +4,7 @@ pub mod demo;
 mod plan;
 mod spec;
 
-pub use plan::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan};
+pub use plan::{
+    BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan, UniqueLayers,
+};
 pub use spec::StudySpec;

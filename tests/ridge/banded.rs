@@ -4,7 +4,7 @@ use brainscore::encoding::engine::{self, BandedFit, Bands, Options, Precision, r
 use brainscore::encoding::{AlphaGrid, Folds, score};
 use brainscore::watch::Quiet;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
-use ndarray_linalg::{Factorize, Solve};
+use ndarray_linalg::{FactorizeInto, Solve};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
