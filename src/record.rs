@@ -158,6 +158,9 @@ pub struct StageRecord {
     pub stage: String,
     /// How long it took.
     pub seconds: f64,
+    /// Most memory that the program had held by its end, in MiB; where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_mib: Option<u64>,
 }
 
 /// What the demo study planted, so that its report can say whether it was found.

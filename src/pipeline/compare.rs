@@ -13,7 +13,7 @@ use super::report;
 use super::states::{Pooled, extract};
 use super::unique::add_unique;
 use crate::compare::{Comparison, compare_layer};
-use crate::compute::cpu::{blas_description, single_threaded_blas};
+use crate::compute::cpu::{self, blas_description, single_threaded_blas};
 use crate::encoder::{Attestation, AttestedTensors, attest};
 use crate::encoding::EDGE_LIMIT;
 use crate::error::{Code, Error, Problems, Result, Warning};
@@ -124,7 +124,11 @@ impl Clock {
 
     fn lap(&mut self, stage: &str) {
         let seconds = self.last.elapsed().as_secs_f64();
-        self.stages.push(StageRecord { stage: stage.to_owned(), seconds });
+        self.stages.push(StageRecord {
+            stage: stage.to_owned(),
+            seconds,
+            peak_mib: cpu::peak_memory().map(|b| b >> 20),
+        });
         self.last = Instant::now();
     }
 }

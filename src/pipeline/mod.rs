@@ -3,6 +3,7 @@
 mod arrays;
 mod bands;
 mod compare;
+mod estimate;
 mod extract;
 mod fit;
 mod outputs;
@@ -16,6 +17,7 @@ mod unique;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use compare::{Finished, compare, compare_demo};
+pub use estimate::{Estimate, estimate};
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
 pub use parcellate::{ParcellateSpec, Parcellated, ParcellatedRun, parcellate};
 pub use parts::Context;

@@ -147,8 +147,8 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         },
         warnings: Vec::new(),
         timings: vec![
-            StageRecord { stage: "extract".to_owned(), seconds: 3.21 },
-            StageRecord { stage: "fit".to_owned(), seconds: 74.9 },
+            StageRecord { stage: "extract".to_owned(), seconds: 3.21, peak_mib: None },
+            StageRecord { stage: "fit".to_owned(), seconds: 74.9, peak_mib: None },
         ],
         planted: None,
         comparison,

@@ -14,10 +14,20 @@ pub fn default_memory() -> u64 {
     if bytes > 1 << 30 { bytes >> 30 << 30 } else { bytes }
 }
 
+/// The most memory that this program has held so far, in bytes; none where the system does not say.
+pub fn peak_memory() -> Option<u64> {
+    field(Path::new("/proc/self/status"), "VmHWM:")
+}
+
 /// `MemAvailable`, in bytes.
 fn meminfo(path: &Path) -> Option<u64> {
+    field(path, "MemAvailable:")
+}
+
+/// A line `name:  number kB` of a file, in bytes.
+fn field(path: &Path, name: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
