@@ -172,7 +172,7 @@ impl Design {
             by_group.enter(s, &SubjectParts { sums: &sums, inner_error, folds: &[0, 1, 2, 3, 4], y, scores }, name);
             groups = (subjects == 1).then_some(sums);
         }
-        LayerFit { scores, groups, by_group: Some(by_group) }
+        LayerFit { scores, groups, by_group: Some(by_group), joint: None }
     }
 
     /// Compares checkpoints that have the same layers.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use best::{BestDifference, NestedBest, ProfileDifference};
 pub use groups::{GroupContrast, GroupDesign, GroupMean, Outcome};
 pub use inference::{ALPHA, Fits, Inference, POWER, Settings, Tests};
-pub use layer::{ByGroup, LEVEL, LayerFit, LayerScores, SubjectParts, by_subject, compare_layer};
+pub use layer::{ByGroup, LEVEL, LayerFit, LayerScores, SubjectParts, by_subject, compare_layer, unique_cod};
 
 use crate::encoding::{Score, ScoreName};
 use crate::ids::{Layer, TargetId};
@@ -46,6 +46,10 @@ pub struct Comparison {
     pub confounds: Vec<Baseline>,
     /// Difference to the confounds-only model per checkpoint, layer and score, averaged over targets.
     pub confound_gains: Vec<Difference>,
+    /// `unique cod` per checkpoint and layer, averaged over targets: cod of a banded model of features and confounds less
+    /// that of the confounds; empty where it was not asked for.
+    #[serde(default)]
+    pub unique_cod: Vec<Difference>,
     /// Difference to the reference per checkpoint, layer and score, averaged over targets.
     pub layer_differences: Vec<Difference>,
     /// Difference to the reference per checkpoint, layer, score and target.
@@ -124,6 +128,7 @@ impl Comparison {
             curves,
             confounds: layer::baselines(baseline, resamples),
             confound_gains: Vec::new(),
+            unique_cod: Vec::new(),
             layer_differences: Vec::new(),
             target_differences: Vec::new(),
             target_means: Vec::new(),
@@ -134,6 +139,14 @@ impl Comparison {
             group_contrasts: Vec::new(),
             tests: None,
         }
+    }
+
+    /// The layer of a checkpoint with the highest mean of the ranking score; none where no layer has one.
+    pub fn best_layer(&self, checkpoint: &str) -> Option<Layer> {
+        let curve = self.curves.iter().find(|c| c.checkpoint == checkpoint && c.score == self.score)?;
+        let defined = curve.points.iter().filter_map(|p| Some((p.layer, p.mean.value()?)));
+        // The first of equals.
+        defined.reduce(|best, other| if other.1 > best.1 { other } else { best }).map(|(layer, _)| layer)
     }
 
     /// Adds the results of one layer.

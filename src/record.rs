@@ -74,6 +74,12 @@ pub struct PlanRecord {
     /// Permutations, their seed, and the margin of equivalence.
     #[serde(default)]
     pub inference: Settings,
+    /// Which layers got `unique cod`.
+    #[serde(default)]
+    pub unique: String,
+    /// Bytes that the encoding models may use.
+    #[serde(default)]
+    pub memory: u64,
     /// Bootstrap draws, confidence level and seed.
     pub bootstrap: BootstrapRecord,
     /// Flags that overrode the study file: flag → value.
@@ -155,6 +161,9 @@ pub struct StageRecord {
     pub stage: String,
     /// How long it took.
     pub seconds: f64,
+    /// Most memory that the program had held by its end, in MiB; where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_mib: Option<u64>,
 }
 
 /// What the demo study planted, so that its report can say whether it was found.

@@ -258,7 +258,10 @@ fn the_best_of_many_layers_of_noise_is_nothing_when_nested() {
                 let parts =
                     SubjectParts { sums: &sums, inner_error, folds: &[0, 1, 2, 3, 4], y: y.view(), scores: &scores };
                 by_group.enter(0, &parts, name);
-                (Layer(layer), LayerFit { scores: vec![scores], groups: Some(sums), by_group: Some(by_group) })
+                (
+                    Layer(layer),
+                    LayerFit { scores: vec![scores], groups: Some(sums), by_group: Some(by_group), joint: None },
+                )
             })
             .collect();
         let resamples = Resamples::new(30, 20, 0);

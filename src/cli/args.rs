@@ -6,6 +6,7 @@ use clap_complete::Shell;
 use crate::encoder::{LongText, Pooling};
 use crate::encoding::engine::Precision;
 use crate::pipeline::{Context, Want};
+use crate::study::UniqueLayers;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -125,6 +126,16 @@ pub(super) struct SharedArgs {
     /// Random permutations of a test, where there are too many to use all [default: the study's, else 10000].
     #[arg(long, value_name = "N")]
     pub permutations: Option<usize>,
+    /// Layers that get `unique cod`, what they add to the confounds in a joint (banded) model: best (of each checkpoint),
+    /// all (about 100 times the work of the plain fits) or none.
+    #[arg(long, value_name = "LAYERS", default_value = "best", value_parser = unique_layers)]
+    pub unique: UniqueLayers,
+    /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
+    #[arg(long, default_value = "mixed", value_parser = precision)]
+    pub precision: Precision,
+    /// Memory that the encoding models may use, such as 2G [default: 60 % of what is available].
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory: Option<u64>,
     /// Number of threads [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -193,19 +204,27 @@ pub(super) struct FitArgs {
     /// Ridge penalties [default: 1e-1 … 1e7 in half decades].
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub alphas: Option<PathBuf>,
-    /// Band of each feature, counted from 0.
-    #[arg(long, value_name = "FILE", requires = "band_scales", value_hint = ValueHint::FilePath)]
+    /// Band of each feature, counted from 0. Without --band-scales the bands' weights are chosen per target by random
+    /// search on the inner folds; bands.csv then says what each band contributes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub bands: Option<PathBuf>,
     /// Factor of each band's columns after z-scoring.
     #[arg(long, value_name = "FILE", requires = "bands", value_hint = ValueHint::FilePath)]
     pub band_scales: Option<PathBuf>,
+    /// Weightings of bands that the random search tries.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+    pub draws: usize,
+    /// Seed of the random search.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
     /// New directory for the scores.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: PathBuf,
     /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
     #[arg(long, default_value = "mixed", value_parser = precision)]
     pub precision: Precision,
-    /// Memory to use at most beside the arrays, such as 2G.
+    /// Memory to use at most, such as 2G [default: 60 % of what is available]. Responses that do not fit are read in
+    /// blocks of targets.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub memory: Option<u64>,
     /// Number of threads [default: one per core].
@@ -260,13 +279,15 @@ fn pooling(text: &str) -> Result<Pooling, String> {
     })
 }
 
+fn unique_layers(text: &str) -> Result<UniqueLayers, String> {
+    UniqueLayers::ALL.into_iter().find(|u| u.as_str() == text).ok_or_else(|| "expected best, all or none".to_owned())
+}
+
 fn precision(text: &str) -> Result<Precision, String> {
-    match text {
-        "double" => Ok(Precision::Double),
-        "mixed" => Ok(Precision::Mixed),
-        "single" => Ok(Precision::Single),
-        _ => Err("expected one of double, mixed, single".to_owned()),
-    }
+    Precision::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| {
+        let names: Vec<&str> = Precision::ALL.iter().map(|p| p.as_str()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
 }
 
 fn long_text(text: &str) -> Result<LongText, String> {

@@ -76,7 +76,15 @@ pub(super) fn threads(asked: Option<u16>) -> Result<(), Error> {
 fn overrides(shared: &SharedArgs) -> Overrides {
     let layers = Some(shared.layers.clone()).filter(|l| l != "all");
     let inference = InferenceFlags { permutations: shared.permutations, margin: shared.margin };
-    Overrides { layers, pooling: shared.pooling, long_text: shared.long_text, inference }
+    Overrides {
+        layers,
+        pooling: shared.pooling,
+        long_text: shared.long_text,
+        unique: shared.unique,
+        precision: shared.precision,
+        memory: shared.memory,
+        inference,
+    }
 }
 
 fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
@@ -176,7 +184,10 @@ fn fit(args: FitArgs) -> Result<(), Problems> {
         y: args.y,
         folds: args.folds,
         alphas: args.alphas,
-        bands: args.bands.zip(args.band_scales),
+        bands: args.bands,
+        band_scales: args.band_scales,
+        draws: args.draws,
+        seed: args.seed,
         precision: args.precision,
         memory: args.memory,
         out: args.out,
@@ -311,7 +322,26 @@ fn overview(prepared: &Prepared) {
             open.layers.len()
         ));
     }
+    let estimate = pipeline::estimate(prepared);
+    say(&format!(
+        "estimate    about {} on {} threads (hidden states {}, encoding models {}, unique cod {}), {} MiB of memory",
+        duration(estimate.seconds()),
+        rayon::current_num_threads(),
+        duration(estimate.hidden_states_seconds),
+        duration(estimate.encoding_seconds),
+        duration(estimate.unique_seconds),
+        estimate.peak_bytes >> 20
+    ));
     say("all inputs belong together; nothing was computed");
+}
+
+/// `40 s`, `12 min`, `3.5 h`.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
 }
 
 fn overview_json(prepared: &Prepared) -> serde_json::Value {
@@ -326,6 +356,7 @@ fn overview_json(prepared: &Prepared) -> serde_json::Value {
         "folds": prepared.folds.count(),
         "checkpoints": checkpoints,
         "inputs": prepared.inputs,
+        "estimate": pipeline::estimate(prepared),
         "warnings": prepared.warnings,
     })
 }

@@ -326,7 +326,7 @@ mod tests {
                     inner,
                     fold: (0..folds).collect(),
                 };
-                (Layer(l), LayerFit { scores: Vec::new(), groups: None, by_group: Some(by_group) })
+                (Layer(l), LayerFit { scores: Vec::new(), groups: None, by_group: Some(by_group), joint: None })
             })
             .collect();
         Nested::of(&layers, ScoreName::R).unwrap()

@@ -99,6 +99,12 @@ impl Comparison {
                     layers.iter().map(|(_, fit)| mean_differences(fit, confounds, score)).collect();
                 let found = tests(&beside(&gains, self.n_units), &flips, &mut power);
                 assign(&mut self.confound_gains, label, score, found);
+                if score == ScoreName::Cod {
+                    let joint = layers.iter().filter_map(|(_, fit)| fit.joint.as_deref());
+                    let unique: Vec<Array2<f64>> = joint.map(|j| mean_differences(j, confounds, score)).collect();
+                    let found = tests(&beside(&unique, self.n_units), &flips, &mut power);
+                    assign(&mut self.unique_cod, label, score, found);
+                }
                 if *label == self.reference {
                     continue;
                 }

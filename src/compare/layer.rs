@@ -16,6 +16,8 @@ pub struct LayerFit {
     pub groups: Option<GroupSums>,
     /// The ranking score taken apart, averaged over targets.
     pub by_group: Option<ByGroup>,
+    /// The banded fit of these features and the confounds together, where it was asked for.
+    pub joint: Option<Box<LayerFit>>,
 }
 
 /// The ranking score of every subject by stimulus group and by outer fold, averaged over the targets that have a score.
@@ -93,6 +95,12 @@ impl LayerFit {
     /// What intervals are over.
     pub fn unit(&self) -> Unit {
         if self.groups.is_some() { Unit::StimulusGroups } else { Unit::Subjects }
+    }
+
+    /// `unique cod` of a subject and target: what features add to the confounds in a joint model.
+    pub fn unique(&self, confounds: &LayerFit, subject: usize, target: usize) -> Option<f64> {
+        let joint = self.joint.as_ref()?.scores[subject][target].cod.value()?;
+        Some(joint - confounds.scores[subject][target].cod.value()?)
     }
 
     /// Number of units that a bootstrap resamples.
@@ -256,6 +264,29 @@ fn both_ways(of: &LayerFit, from: &LayerFit, resamples: &Resamples) -> Option<In
     two_way(&(&of.gains - &from.gains), &of.shares, resamples.bootstrap.nrows(), resamples.seed(), LEVEL)
 }
 
+/// `unique cod` of a layer averaged over targets; none where the joint model was not fitted.
+pub fn unique_cod(
+    checkpoint: &str,
+    layer: Layer,
+    fit: &LayerFit,
+    baseline: &LayerFit,
+    resamples: &Resamples,
+) -> Option<Difference> {
+    let joint = Replicated::new(fit.joint.as_deref()?, ScoreName::Cod, resamples);
+    let unique = joint.minus(&Replicated::new(baseline, ScoreName::Cod, resamples)).averaged();
+    let (mean, interval) = single(&unique, resamples);
+    Some(Difference {
+        checkpoint: checkpoint.to_owned(),
+        layer,
+        target: None,
+        score: ScoreName::Cod,
+        difference: Score::from_nan(mean, fit.first_reason(ScoreName::Cod)),
+        interval,
+        n_subjects: defined(&unique.values, 0),
+        inference: Inference::default(),
+    })
+}
+
 fn defined(values: &Array2<f64>, column: usize) -> usize {
     values.column(column).iter().filter(|v| v.is_finite()).count()
 }
@@ -304,6 +335,7 @@ mod tests {
             scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(),
             groups: None,
             by_group: None,
+            joint: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use polars::prelude::{
     Column as PolarsColumn, CsvParseOptions, CsvReadOptions, CsvWriter, DataFrame, DataType, IntoColumn, NamedFrom,
-    ParquetReader, ParquetWriter, SerReader, SerWriter, Series,
+    ParquetCompression, ParquetReader, ParquetWriter, SerReader, SerWriter, Series, StatisticsOptions,
 };
 
 use super::bounded::{self, FileBytes};
@@ -345,7 +345,7 @@ impl OutputTable {
     pub fn write_parquet(&self, path: &Path) -> Result<()> {
         let mut frame = self.frame(false)?;
         atomic::write_with(path, |w| {
-            ParquetWriter::new(w).set_parallel(false).finish(&mut frame).map_err(|e| polars_error(path, e))?;
+            parquet(w).finish(&mut frame).map_err(|e| polars_error(path, e))?;
             Ok(())
         })
     }
@@ -379,7 +379,7 @@ pub fn write_parquet_batches(
         let mut append = |batch: &OutputTable| -> Result<()> {
             let frame = batch.frame(false)?;
             if let Some(w) = slot.take() {
-                let started = ParquetWriter::new(w).set_parallel(false).batched(frame.schema());
+                let started = parquet(w).batched(frame.schema());
                 writer = Some(started.map_err(|e| polars_error(path, e))?);
             }
             match writer.as_mut() {
@@ -393,6 +393,15 @@ pub fn write_parquet_batches(
             None => Ok(()),
         }
     })
+}
+
+/// Floating-point columns hardly compress: Snappy costs little time and finds what there is (repeated labels); distinct
+/// counts and the like are left to the reader.
+fn parquet<W: Write>(to: W) -> ParquetWriter<W> {
+    ParquetWriter::new(to)
+        .set_parallel(false)
+        .with_compression(ParquetCompression::Snappy)
+        .with_statistics(StatisticsOptions::empty())
 }
 
 fn polars_error(path: &Path, error: polars::error::PolarsError) -> Error {

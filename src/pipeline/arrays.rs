@@ -1,16 +1,18 @@
 //! Ridge on plain NumPy arrays: every feature space against every response, scores into a folder.
 //!
 //! `scores.csv` has one row per feature space, response and target, in the order given. `folds.parquet` has the values
-//! per fold. `fit.json` has what was done and how long it took.
+//! per fold, `bands.csv` what each band contributes where weights were searched. `fit.json` has what was done and how long it took.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 use serde::Serialize;
 
-use crate::encoding::engine::{self, Fitted, Options, Precision, Report, Targets};
+use super::bands::{Search, band_scales, bands_table, read_bands};
+use crate::compute::cpu;
+use crate::encoding::engine::{self, Fitted, Options, Precision, Report, Targets, random_weights};
 use crate::encoding::{AlphaGrid, Folds, Score, TargetScores, score};
 use crate::error::{Code, Error, Result};
 use crate::io::table::{Output, OutputTable};
@@ -29,11 +31,17 @@ pub struct ArrayFit {
     pub folds: PathBuf,
     /// Penalties; none for the default grid.
     pub alphas: Option<PathBuf>,
-    /// Band of each feature, and the scale of each band.
-    pub bands: Option<(PathBuf, PathBuf)>,
+    /// Band of each feature.
+    pub bands: Option<PathBuf>,
+    /// Scale of each band; none to choose weights by random search.
+    pub band_scales: Option<PathBuf>,
+    /// Weightings that a random search tries.
+    pub draws: usize,
+    /// Seed of the random search.
+    pub seed: u64,
     /// Precision.
     pub precision: Precision,
-    /// Bytes to use at most.
+    /// Bytes to use at most; none for 60 % of what is available.
     pub memory: Option<u64>,
     /// Folder to write; it must not exist, unless it may be replaced.
     pub out: PathBuf,
@@ -42,7 +50,7 @@ pub struct ArrayFit {
 }
 
 /// Response, its targets, their scores.
-type Scored = (usize, Range<usize>, Vec<TargetScores>);
+pub(super) type Scored = (usize, Range<usize>, Vec<TargetScores>);
 
 /// What a fit of arrays did; also the content of `fit.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -88,19 +96,35 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
         None => AlphaGrid::default(),
     };
     let rows = folds.of_row().len();
-    let y = plan.y.iter().map(|path| checked(path, rows)).collect::<Result<Vec<_>>>()?;
-    let views: Vec<ArrayView2<'_, f64>> = y.iter().map(|y| y.view()).collect();
-    let responses: Vec<&dyn Targets> = views.iter().map(|y| y as &dyn Targets).collect();
+    let memory = plan.memory.unwrap_or_else(cpu::default_memory);
+    let y = open_responses(&plan.y, rows, memory)?;
+    let responses: Vec<&dyn Targets> = y.iter().map(|y| y as &dyn Targets).collect();
     let subjects: Vec<String> = plan.y.iter().map(|p| stem(p)).collect();
     let mut read_seconds = clock.elapsed().as_secs_f64();
     let (mut fit_seconds, mut spaces, mut all) = (0.0, Vec::new(), Vec::new());
+    let mut shares = Vec::new();
     for path in &plan.x {
         let clock = std::time::Instant::now();
         let x = checked(path, rows)?;
-        let scale = plan.bands.as_ref().map(|bands| band_scales(bands, x.ncols())).transpose()?;
+        let bands = plan.bands.as_deref().map(|bands| read_bands(bands, x.ncols())).transpose()?;
+        let scale = match (&bands, &plan.band_scales) {
+            (Some(bands), Some(scales)) => Some(band_scales(bands, scales)?),
+            _ => None,
+        };
         read_seconds += clock.elapsed().as_secs_f64();
-        let options = Options { precision: plan.precision, memory: plan.memory, scale };
+        let held = y.iter().map(Response::bytes).sum::<u64>() + (x.len() * 8) as u64;
+        let memory = engine_memory(memory, held, x.dim(), &responses, &grid, folds.count())?;
+        let options = Options { precision: plan.precision, memory: Some(memory), scale };
         let clock = std::time::Instant::now();
+        if let (Some(bands), None) = (&bands, &plan.band_scales) {
+            let search = Search { bands, weights: random_weights(bands.count(), plan.draws, plan.seed), folds: &folds };
+            let (found, of_bands, report) = search.run(x.view(), &responses, &grid, &options, watch)?;
+            fit_seconds += clock.elapsed().as_secs_f64();
+            spaces.push(summary(stem(path), found.iter().flat_map(|(.., scores)| scores), report));
+            all.push(found);
+            shares.extend(of_bands.into_iter().map(|share| (stem(path), share)));
+            continue;
+        }
         let found: Mutex<Vec<Scored>> = Mutex::new(Vec::new());
         let receive = |part: Fitted| {
             let scores = score(part.y.view(), &part.fit, &folds);
@@ -126,6 +150,9 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
     }
     scores_table(&rows).write_csv(&folder.path().join("scores.csv"))?;
     folds_table(&rows).write_parquet(&folder.path().join("folds.parquet"))?;
+    if !shares.is_empty() {
+        bands_table(&shares, &subjects).write_csv(&folder.path().join("bands.csv"))?;
+    }
     let summary = ArraySummary {
         feature_spaces: spaces,
         threads: rayon::current_num_threads(),
@@ -140,7 +167,84 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
     Ok(summary)
 }
 
-fn read(path: &Path) -> Result<Array2<f64>> {
+/// Responses in memory, or read from their file in blocks of targets.
+enum Response {
+    Held(Array2<f64>),
+    InFile(npy::Columns),
+}
+
+impl Response {
+    fn bytes(&self) -> u64 {
+        match self {
+            Response::Held(y) => (y.len() * 8) as u64,
+            Response::InFile(_) => 0,
+        }
+    }
+}
+
+impl Targets for Response {
+    fn columns(&self) -> usize {
+        match self {
+            Response::Held(y) => y.ncols(),
+            Response::InFile(columns) => columns.dim().1,
+        }
+    }
+
+    fn read(&self, columns: Range<usize>) -> Result<Array2<f64>> {
+        match self {
+            Response::Held(y) => y.view().read(columns),
+            Response::InFile(file) => file.read(columns),
+        }
+    }
+}
+
+/// Opens all responses; those that do not fit into a quarter of the memory together stay in their files.
+fn open_responses(paths: &[PathBuf], rows: usize, memory: u64) -> Result<Vec<Response>> {
+    let mut open = Vec::new();
+    for path in paths {
+        let columns = npy::Columns::open(path)?;
+        has_rows(path, columns.dim().0, rows)?;
+        columns.check_finite()?;
+        open.push(columns);
+    }
+    let bytes: u64 = open.iter().map(|c| (c.dim().0 * c.dim().1 * 8) as u64).sum();
+    let hold = bytes <= memory / 4;
+    open.into_iter()
+        .map(|columns| {
+            Ok(if hold { Response::Held(columns.read(0..columns.dim().1)?) } else { Response::InFile(columns) })
+        })
+        .collect()
+}
+
+/// Bytes of the program itself, its threads' buffers and what the allocator keeps.
+const PROGRAM_BYTES: u64 = 96 << 20;
+
+/// What remains for the engine: the bound less the arrays held, the errors of every alpha and target, and the scores.
+fn engine_memory(
+    memory: u64,
+    held: u64,
+    (rows, features): (usize, usize),
+    responses: &[&dyn Targets],
+    grid: &AlphaGrid,
+    folds: usize,
+) -> Result<u64> {
+    let targets: usize = responses.iter().map(|r| r.columns()).sum();
+    // A default grid may be widened by four values on either side.
+    let alphas = grid.values.len() + if grid.given { 0 } else { 8 };
+    let per_target = folds * alphas * 16 + folds * 64 + 256;
+    // Features are held once more, centred and sorted by fold.
+    let taken = PROGRAM_BYTES + held + (rows * features * 8) as u64 + (targets * per_target) as u64;
+    let least = taken + (64 << 20);
+    if memory < least {
+        return Err(Error::new(Code::Fl02, "--memory", format!("is {} MiB", memory >> 20)).expected(format!(
+            "at least {} MiB for {rows} rows, {features} features and {targets} targets",
+            (least >> 20) + 1
+        )));
+    }
+    Ok(memory - taken)
+}
+
+pub(super) fn read(path: &Path) -> Result<Array2<f64>> {
     let (array, _) = npy::read(path)?;
     if let Some(((row, column), bad)) = array.indexed_iter().find(|(_, v)| !v.is_finite()) {
         return Err(Error::new(Code::Rs08, path.display(), format!("row {row}, column {column} holds {bad}"))
@@ -152,10 +256,15 @@ fn read(path: &Path) -> Result<Array2<f64>> {
 /// An array with as many rows as there are fold labels.
 fn checked(path: &Path, rows: usize) -> Result<Array2<f64>> {
     let array = read(path)?;
-    if array.nrows() == rows {
-        return Ok(array);
+    has_rows(path, array.nrows(), rows)?;
+    Ok(array)
+}
+
+fn has_rows(path: &Path, found: usize, rows: usize) -> Result<()> {
+    if found == rows {
+        return Ok(());
     }
-    Err(Error::new(Code::Rs07, path.display(), format!("has {} rows", array.nrows()))
+    Err(Error::new(Code::Rs07, path.display(), format!("has {found} rows"))
         .expected(format!("{rows} rows, one per fold label")))
 }
 
@@ -172,30 +281,6 @@ fn labels(path: &Path) -> Result<Vec<i64>> {
         }
         None => Ok(array.iter().map(|v| *v as i64).collect()),
     }
-}
-
-/// The scale of each feature from the band of each feature and the scale of each band.
-fn band_scales((bands, scales): &(PathBuf, PathBuf), features: usize) -> Result<Vec<f64>> {
-    let (of_feature, of_band) = (read(bands)?, read(scales)?);
-    if of_feature.len() != features {
-        return Err(Error::new(Code::Rs07, bands.display(), format!("has {} values", of_feature.len()))
-            .expected(format!("{features}, one per feature")));
-    }
-    let of_band: Vec<f64> = of_band.iter().copied().collect();
-    of_feature
-        .iter()
-        .map(|band| {
-            let index = (band.fract() == 0.0 && *band >= 0.0).then_some(*band as usize);
-            index.and_then(|i| of_band.get(i)).copied().ok_or_else(|| {
-                Error::new(Code::Rs07, bands.display(), format!("names band {band}")).expected(format!(
-                    "0 to {}: {} has {} scales",
-                    of_band.len() - 1,
-                    scales.display(),
-                    of_band.len()
-                ))
-            })
-        })
-        .collect()
 }
 
 fn stem(path: &Path) -> String {

@@ -11,8 +11,9 @@ use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
 use super::report;
 use super::states::{Pooled, extract};
+use super::unique::add_unique;
 use crate::compare::{Comparison, compare_layer};
-use crate::compute::cpu::{blas_description, single_threaded_blas};
+use crate::compute::cpu::{self, blas_description, single_threaded_blas};
 use crate::encoder::{Attestation, AttestedTensors, attest};
 use crate::encoding::EDGE_LIMIT;
 use crate::error::{Code, Error, Problems, Result, Warning};
@@ -123,7 +124,11 @@ impl Clock {
 
     fn lap(&mut self, stage: &str) {
         let seconds = self.last.elapsed().as_secs_f64();
-        self.stages.push(StageRecord { stage: stage.to_owned(), seconds });
+        self.stages.push(StageRecord {
+            stage: stage.to_owned(),
+            seconds,
+            peak_mib: cpu::peak_memory().map(|b| b >> 20),
+        });
         self.last = Instant::now();
     }
 }
@@ -155,7 +160,7 @@ fn run_into(
         warnings.extend(attestation.alarms(declared, &attestations[0].checkpoint));
     }
     clock.lap("attestation of the weights");
-    let mut results = fit_all(&prepared, states, folder, watch)?;
+    let mut results = fit_all(&prepared, &states, folder, watch)?;
     results.warnings.extend(warnings);
     clock.lap("encoding models");
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit)?;
@@ -192,14 +197,15 @@ struct Results {
 }
 
 /// Fits every layer of every checkpoint. Layers are independent and run on all threads; results come in order.
-fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, watch: &dyn Watch) -> Result<Results> {
+fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &dyn Watch) -> Result<Results> {
     let labels: Vec<String> = prepared.checkpoints.iter().map(|c| c.checkpoint.record().label.clone()).collect();
     let mut layers: Vec<Layer> = states.iter().flatten().map(|p| p.layer).collect();
     layers.sort_unstable();
     layers.dedup();
     let total: usize = states.iter().map(Vec::len).sum();
     watch.begin("encoding models", "fits", total as u64 + 1);
-    let baseline = fit_space(prepared, &features::confounds(&prepared.stimuli, &prepared.ids), watch)?;
+    let confounds = features::confounds(&prepared.stimuli, &prepared.ids);
+    let baseline = fit_space(prepared, &confounds, watch)?;
     watch.advance(1);
     let resamples = Resamples::new(baseline.fit.n_units(), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
     let score = prepared.plan.score;
@@ -213,20 +219,15 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
         append(&outputs::prediction_rows(prepared, features::CONFOUNDS, None, &baseline.predictions))?;
         for chunk in layers.chunks(threads) {
             // As many layers as threads at a time: predictions of the others do not wait in memory.
-            let jobs: Vec<(Layer, Vec<(usize, Pooled)>)> =
-                chunk.iter().map(|layer| (*layer, take_layer(&mut states, *layer))).collect();
+            let jobs: Vec<(Layer, Vec<(usize, &Pooled)>)> =
+                chunk.iter().map(|layer| (*layer, of_layer(states, *layer))).collect();
             let done: Result<Vec<_>> = jobs
                 .into_par_iter()
                 .map(|(layer, spaces)| {
                     let fitted: Result<Vec<(usize, SpaceFit)>> = spaces
                         .into_iter()
                         .map(|(checkpoint, pooled)| {
-                            let width = prepared.checkpoints[checkpoint].checkpoint.width();
-                            let name = format!("layer {layer} of {}", labels[checkpoint]);
-                            let ids = Arc::clone(&prepared.ids);
-                            let space =
-                                FeatureSpace::from_texts(name, ids, &pooled.vectors, width, &prepared.text_of_row);
-                            let fit = fit_space(prepared, &space, watch)?;
+                            let fit = fit_space(prepared, &layer_features(prepared, checkpoint, pooled), watch)?;
                             watch.advance(1);
                             Ok((checkpoint, fit))
                         })
@@ -251,6 +252,7 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
         Ok(())
     })?;
     watch.end();
+    add_unique(prepared, states, &confounds, &baseline.fit, &mut fits, &mut comparison, &resamples, watch)?;
     let all: Vec<_> = fits.iter().map(|c| (c.label.as_str(), c.layers.as_slice())).collect();
     comparison.test(&all, &baseline.fit, &prepared.plan.inference, &resamples);
     if let Some(groups) = &prepared.groups {
@@ -259,16 +261,18 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
     Ok(Results { confounds: baseline, fits, comparison, warnings: edges.warnings() })
 }
 
-/// The pooled states of one layer, by checkpoint; they are not needed again.
-fn take_layer(states: &mut [Vec<Pooled>], layer: Layer) -> Vec<(usize, Pooled)> {
-    states
-        .iter_mut()
-        .enumerate()
-        .filter_map(|(checkpoint, all)| {
-            let at = all.iter().position(|p| p.layer == layer)?;
-            Some((checkpoint, all.swap_remove(at)))
-        })
-        .collect()
+/// The pooled states of one layer, by checkpoint.
+fn of_layer(states: &[Vec<Pooled>], layer: Layer) -> Vec<(usize, &Pooled)> {
+    let found = |all: &'_ [Pooled]| all.iter().position(|p| p.layer == layer);
+    states.iter().enumerate().filter_map(|(c, all)| Some((c, &all[found(all)?]))).collect()
+}
+
+/// One layer of a checkpoint as features of the stimuli.
+pub(super) fn layer_features(prepared: &Prepared, checkpoint: usize, pooled: &Pooled) -> FeatureSpace {
+    let open = &prepared.checkpoints[checkpoint].checkpoint;
+    let name = format!("layer {} of {}", pooled.layer, open.record().label);
+    let ids = Arc::clone(&prepared.ids);
+    FeatureSpace::from_texts(name, ids, &pooled.vectors, open.width(), &prepared.text_of_row)
 }
 
 /// How often the chosen alpha lay at the edge of its grid.
@@ -344,8 +348,10 @@ fn record(
             alphas: plan.alphas,
             score: plan.score,
             confounds,
-            precision: "mixed".to_owned(),
             inference: plan.inference,
+            precision: plan.precision.as_str().to_owned(),
+            unique: plan.unique.as_str().to_owned(),
+            memory: plan.memory,
             bootstrap: BootstrapRecord { draws: BOOTSTRAP_DRAWS, level: crate::compare::LEVEL, seed: BOOTSTRAP_SEED },
             overrides: plan.overrides,
         },

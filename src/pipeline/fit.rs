@@ -1,11 +1,12 @@
 //! One feature space against all subjects: held-out predictions and scores.
 
-use ndarray::{Array2, s};
+use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 
 use super::preflight::Prepared;
 use crate::compare::{ByGroup, LayerFit, SubjectParts, by_subject};
-use crate::encoding::cv::{self, CvFit};
-use crate::encoding::{AlphaGrid, GroupSums, TargetScores, score};
+use crate::encoding::cv::CvFit;
+use crate::encoding::engine::{self, Bands, Options, random_weights};
+use crate::encoding::{AlphaGrid, Folds, GroupSums, TargetScores, score};
 use crate::error::Result;
 use crate::features::FeatureSpace;
 use crate::ids::SubjectId;
@@ -32,8 +33,49 @@ pub struct Predictions {
     pub values: Array2<f64>,
 }
 
+/// Draws of band weights that `unique cod` chooses from, and their seed.
+const BAND_DRAWS: usize = 100;
+const BAND_SEED: u64 = 0;
+
 /// Fits a feature space to the responses of every subject.
 pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch) -> Result<SpaceFit> {
+    let options = options(prepared);
+    fit_cohorts(prepared, features, &mut |x, y, folds| {
+        engine::fit(x, y, folds, &prepared.plan.alphas, &options, watch).map(|(fit, _)| fit)
+    })
+}
+
+/// Fits a feature space and the confounds together, each a band with a weight of its own: what `unique cod` is made of.
+pub fn fit_joint(
+    prepared: &Prepared,
+    features: &FeatureSpace,
+    confounds: &FeatureSpace,
+    watch: &dyn Watch,
+) -> Result<LayerFit> {
+    let options = options(prepared);
+    let bands = Bands::of_sizes(&[features.x().ncols(), confounds.x().ncols()])?;
+    let weights = random_weights(bands.count(), BAND_DRAWS, BAND_SEED);
+    // INVARIANT: both have a row per stimulus.
+    let x = concatenate(Axis(1), &[features.x(), confounds.x()]).expect("both have a row per stimulus");
+    let name = format!("{} and confounds", features.name());
+    let joint = FeatureSpace::new(name, std::sync::Arc::clone(features.ids()), x);
+    let grid = &prepared.plan.alphas;
+    let fitted = fit_cohorts(prepared, &joint, &mut |x, y, folds| {
+        engine::fit_banded(x, y, &bands, &weights, folds, grid, &options, watch).map(|(banded, _)| banded.fit)
+    })?;
+    Ok(fitted.fit)
+}
+
+fn options(prepared: &Prepared) -> Options {
+    // Feature spaces are fitted side by side.
+    let memory = prepared.plan.memory / rayon::current_num_threads().max(1) as u64;
+    Options { precision: prepared.plan.precision, memory: Some(memory), scale: None }
+}
+
+/// The fit of one cohort: features, responses and folds of its rows.
+type Fit<'a> = dyn FnMut(ArrayView2<'_, f64>, ArrayView2<'_, f64>, &Folds) -> Result<CvFit> + 'a;
+
+fn fit_cohorts(prepared: &Prepared, features: &FeatureSpace, fit: &mut Fit<'_>) -> Result<SpaceFit> {
     let n_targets = prepared.targets.len();
     let mut by_id: Vec<(&SubjectId, Vec<TargetScores>)> = Vec::new();
     let mut groups = None;
@@ -44,7 +86,7 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
         let aligned = Aligned::new(features, cohort)?;
         let folds = prepared.folds.subset(cohort.rows());
-        let fit: CvFit = cv::fit(aligned.x().view(), cohort.y().view(), &folds, &prepared.plan.alphas, watch)?;
+        let fit = fit(aligned.x().view(), cohort.y().view(), &folds)?;
         let mut scores = score(cohort.y().view(), &fit, &folds);
         let of_row: Vec<usize> = cohort.rows().iter().map(|r| prepared.stimuli.groups()[*r]).collect();
         let of_row = if alone { numbered(&of_row) } else { of_row };
@@ -74,7 +116,7 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
     // Back into the order of the study, whatever cohorts there were.
     by_id.sort_by_key(|(subject, _)| prepared.subjects.iter().position(|s| s == *subject));
     let scores = by_id.into_iter().map(|(_, scores)| scores).collect();
-    Ok(SpaceFit { fit: LayerFit { scores, groups, by_group: Some(by_group) }, predictions, grids })
+    Ok(SpaceFit { fit: LayerFit { scores, groups, by_group: Some(by_group), joint: None }, predictions, grids })
 }
 
 /// The outer fold of each group; with one subject, of each group that it saw.

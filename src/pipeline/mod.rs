@@ -1,7 +1,9 @@
 //! The verbs of the program, each one library call: preflight, extract, parcellate, fit, compare, report.
 
 mod arrays;
+mod bands;
 mod compare;
+mod estimate;
 mod extract;
 mod fit;
 mod outputs;
@@ -11,9 +13,11 @@ mod preflight;
 mod report;
 mod resample;
 mod states;
+mod unique;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use compare::{Finished, compare, compare_demo};
+pub use estimate::{Estimate, estimate};
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
 pub use parcellate::{ParcellateSpec, Parcellated, ParcellatedRun, parcellate};
 pub use parts::Context;

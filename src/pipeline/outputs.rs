@@ -55,8 +55,7 @@ fn score_rows(prepared: &Prepared, label: &str, layer: Layer, fit: &LayerFit, co
         ("r", score(fit, ScoreName::R)),
         ("cod_confounds", score(confounds, ScoreName::Cod)),
         ("r_confounds", score(confounds, ScoreName::R)),
-        // Its values come with the banded engine; an empty column keeps the table's shape until then.
-        ("cod_unique", Output::Real(vec![None; rows.len()])),
+        ("cod_unique", Output::Real(rows.iter().map(|(s, t)| fit.unique(confounds, *s, *t)).collect())),
         ("alpha_median", real(fit, &|t| t.alpha_median)),
         ("alpha_at_edge", real(fit, &|t| Some(t.alpha_at_edge))),
         ("undefined", text(&|s, t| undefined(&fit.scores[s][t]))),
@@ -190,7 +189,8 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison) -> Result<()>
                 |d: &&Difference| d.checkpoint == curve.checkpoint && d.score == curve.score && d.layer == point.layer;
             let gain = comparison.confound_gains.iter().find(same);
             let difference = comparison.layer_differences.iter().find(same);
-            rows.push((curve, point, gain, difference));
+            let unique = comparison.unique_cod.iter().find(same);
+            rows.push((curve, point, gain, difference, unique));
         }
     }
     let value = |d: &Option<&Difference>| d.and_then(|d| d.difference.value());
@@ -208,6 +208,9 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison) -> Result<()>
         ("gain_ci_high", Output::Real(rows.iter().map(|r| high(&r.2)).collect())),
         ("gain_p", Output::Real(rows.iter().map(|r| r.2.and_then(|d| d.inference.p)).collect())),
         ("gain_p_fwe", Output::Real(rows.iter().map(|r| r.2.and_then(|d| d.inference.p_fwe)).collect())),
+        ("cod_unique", Output::Real(rows.iter().map(|r| value(&r.4)).collect())),
+        ("cod_unique_ci_low", Output::Real(rows.iter().map(|r| low(&r.4)).collect())),
+        ("cod_unique_ci_high", Output::Real(rows.iter().map(|r| high(&r.4)).collect())),
         ("difference_to_reference", Output::Real(rows.iter().map(|r| value(&r.3)).collect())),
         ("difference_ci_low", Output::Real(rows.iter().map(|r| low(&r.3)).collect())),
         ("difference_ci_high", Output::Real(rows.iter().map(|r| high(&r.3)).collect())),

@@ -41,6 +41,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             .map(|score| Baseline { score, mean: Score::Value(0.021), interval: Some((0.008, 0.035)) })
             .to_vec(),
         confound_gains: Vec::new(),
+        unique_cod: Vec::new(),
         layer_differences: Vec::new(),
         target_differences: Vec::new(),
         target_means: Vec::new(),
@@ -139,6 +140,8 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             confounds: vec!["words".to_owned(), "characters".to_owned()],
             precision: "double".to_owned(),
             inference: Settings::default(),
+            unique: "none".to_owned(),
+            memory: 8 << 30,
             bootstrap: BootstrapRecord { draws: 2000, level: 0.95, seed: 0 },
             overrides: BTreeMap::from([("--pooling".to_owned(), "mean".to_owned())]),
         },
@@ -169,8 +172,8 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         },
         warnings: Vec::new(),
         timings: vec![
-            StageRecord { stage: "extract".to_owned(), seconds: 3.21 },
-            StageRecord { stage: "fit".to_owned(), seconds: 74.9 },
+            StageRecord { stage: "extract".to_owned(), seconds: 3.21, peak_mib: None },
+            StageRecord { stage: "fit".to_owned(), seconds: 74.9, peak_mib: None },
         ],
         planted: None,
         comparison,

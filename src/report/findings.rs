@@ -21,6 +21,8 @@ pub struct BestLayer<'a> {
     pub gain: Option<(&'a Difference, f64)>,
     /// The best layer chosen on other data than it is scored on.
     pub nested: Option<&'a NestedBest>,
+    /// Its `unique cod`, with its value; where it was computed.
+    pub unique: Option<(&'a Difference, f64)>,
 }
 
 /// The layer of a checkpoint that differs most from the reference.
@@ -99,6 +101,7 @@ fn best_layer<'a>(record: &'a RunRecord, checkpoint: &'a str, untrained: bool) -
         n_layers: defined().count(),
         gain: best.and_then(|(point, _)| gain(record, checkpoint, point.layer)),
         nested: record.comparison.best_layers.iter().find(|n| n.checkpoint == checkpoint),
+        unique: best.and_then(|(point, _)| unique(record, checkpoint, point.layer)),
     }
 }
 
@@ -107,6 +110,12 @@ pub(super) fn gain<'a>(record: &'a RunRecord, checkpoint: &str, layer: Layer) ->
     let results = &record.comparison;
     let is_it = |d: &&Difference| d.checkpoint == checkpoint && d.layer == layer && d.score == results.score;
     let found = results.confound_gains.iter().find(|d| is_it(d) && d.target.is_none())?;
+    Some((found, finite(found.difference)?))
+}
+
+/// The `unique cod` of a layer, with its value.
+pub(super) fn unique<'a>(record: &'a RunRecord, checkpoint: &str, layer: Layer) -> Option<(&'a Difference, f64)> {
+    let found = record.comparison.unique_cod.iter().find(|d| d.checkpoint == checkpoint && d.layer == layer)?;
     Some((found, finite(found.difference)?))
 }
 

@@ -38,7 +38,7 @@ pub(super) fn sections(h: &mut Html, record: &RunRecord) {
     });
 }
 
-const GLOSSARY: [(&str, &str); 15] = [
+const GLOSSARY: [(&str, &str); 16] = [
     (
         "cod",
         "1 − Σ SSE / Σ (y − ȳ_train)², both sums over all folds: out-of-sample R² against the mean of the training rows. \
@@ -53,6 +53,11 @@ const GLOSSARY: [(&str, &str); 15] = [
     (
         "target",
         "A column of the responses: a parcel, voxel, electrode or network mean. Scores are per subject and target, then averaged.",
+    ),
+    (
+        "unique cod",
+        "cod of a joint model of the layer and the confounds less that of the confounds alone. In the joint model each of the two \
+         has a weight of its own (banded ridge), chosen per target and fold from 100 random draws on the inner folds.",
     ),
     ("layer", "0 is the embedding output, k the output of block k."),
     (

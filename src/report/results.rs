@@ -7,7 +7,7 @@ use crate::encoding::{EDGE_LIMIT, Reason, Score, ScoreName};
 use crate::ids::Layer;
 use crate::plot::words::counted;
 use crate::record::RunRecord;
-use crate::report::findings::{BestLayer, Findings, gain, points};
+use crate::report::findings::{BestLayer, Findings, gain, points, unique};
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
 use crate::report::table;
@@ -39,7 +39,11 @@ fn layers(h: &mut Html, record: &RunRecord) {
     let mut heads = vec!["layer"];
     heads.extend(ScoreName::ALL.map(ScoreName::as_str));
     let over = format!("{} over confounds", record.comparison.score);
-    heads.extend([over.as_str(), "undefined", "alpha at edge"]);
+    heads.push(&over);
+    if !record.comparison.unique_cod.is_empty() {
+        heads.push("unique cod");
+    }
+    heads.extend(["undefined", "alpha at edge"]);
     table::table(h, "Mean over subjects and targets, with interval, per layer", &heads, |h| {
         for checkpoint in &record.checkpoints {
             let best = findings.best.iter().find(|b| b.checkpoint == checkpoint.label);
@@ -88,6 +92,12 @@ fn layer_row(h: &mut Html, record: &RunRecord, checkpoint: &str, layer: Layer, b
         match gain(record, checkpoint, layer) {
             Some((d, _)) => table::score(h, d.difference, d.interval, signed),
             None => table::figure(h, "–"),
+        }
+        if !record.comparison.unique_cod.is_empty() {
+            match unique(record, checkpoint, layer) {
+                Some((d, _)) => table::score(h, d.difference, d.interval, signed),
+                None => table::figure(h, "–"),
+            }
         }
         table::words(h, undefined(&ScoreName::ALL.map(|s| at(s).map(|p| (s, p))), &reasons(record, checkpoint, layer)));
         let edge = at(record.comparison.score).map_or("–".to_owned(), |p| number::share(p.share_at_edge));

@@ -112,6 +112,9 @@ fn best_sentence(best: &BestLayer<'_>, findings: &Findings<'_>) -> String {
         None if findings.confounds.is_none() => String::new(),
         None => "; without a defined difference to the confounds alone".to_owned(),
     };
+    let unique = best
+        .unique
+        .map_or(String::new(), |(unique, by)| format!("; unique cod {}", with_interval(&signed(by), unique.interval)));
     let layers = if best.n_layers == 1 { "its only layer is" } else { "best at layer" };
     let nested = match best.nested.and_then(|n| Some((n, n.nested.value()?, n.optimism?))) {
         Some((nested, value, optimism)) if best.n_layers > 1 => format!(
@@ -121,7 +124,7 @@ fn best_sentence(best: &BestLayer<'_>, findings: &Findings<'_>) -> String {
         ),
         _ => String::new(),
     };
-    format!("{layers} {}: {}{gain}.{nested}{role}", point.layer, with_interval(&number(value), point.interval))
+    format!("{layers} {}: {}{gain}{unique}.{nested}{role}", point.layer, with_interval(&number(value), point.interval))
 }
 
 /// What is said of a difference: what its tests say.

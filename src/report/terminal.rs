@@ -29,9 +29,19 @@ pub(super) fn summary(record: &RunRecord) -> String {
         ),
         String::new(),
     ];
-    let head = ["checkpoint", "best layer", results.score.as_str(), "interval", "nested", "optimism", "over confounds"]
-        .map(str::to_owned);
-    let mut rows = vec![head];
+    let head = [
+        "checkpoint",
+        "best layer",
+        results.score.as_str(),
+        "interval",
+        "nested",
+        "optimism",
+        "over confounds",
+        "unique cod",
+    ];
+    // Not asked for, not shown.
+    let columns = head.len() - usize::from(results.unique_cod.is_empty());
+    let mut rows = vec![head.map(str::to_owned)];
     for best in &findings.best {
         let (layer, score, interval) = match best.best {
             Some((point, value)) => (point.layer.to_string(), number(value), number::interval(point.interval)),
@@ -45,6 +55,7 @@ pub(super) fn summary(record: &RunRecord) -> String {
             best.nested.map_or("-".to_owned(), |n| number::score(n.nested)),
             best.nested.and_then(|n| n.optimism).map_or("-".to_owned(), signed),
             best.gain.map_or("-".to_owned(), |(d, by)| format!("{} {}", signed(by), number::interval(d.interval))),
+            best.unique.map_or("-".to_owned(), |(d, by)| format!("{} {}", signed(by), number::interval(d.interval))),
         ]);
     }
     if let Some((mean, interval)) = findings.confounds {
@@ -56,8 +67,10 @@ pub(super) fn summary(record: &RunRecord) -> String {
             "-".to_owned(),
             "-".to_owned(),
             String::new(),
+            String::new(),
         ]);
     }
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|r| r.into_iter().take(columns).collect()).collect();
     lines.extend(aligned(&rows));
     if findings.best.iter().any(|b| b.n_layers > 1) {
         lines.push(

@@ -6,5 +6,7 @@ mod plan;
 mod spec;
 
 pub use inference::{InferenceFlags, SubjectsPlan};
-pub use plan::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan};
+pub use plan::{
+    BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan, UniqueLayers,
+};
 pub use spec::StudySpec;

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::inference::{InferenceFlags, SubjectsPlan, settings};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
 use crate::compare::Settings;
+use crate::compute::cpu;
 use crate::encoder::{CheckpointSpec, LongText, Pooling};
+use crate::encoding::engine::Precision;
 use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
 use crate::error::{Code, Error, Result};
 use crate::ids::{Digest, Layer};
@@ -30,6 +34,39 @@ pub struct Overrides {
     pub long_text: Option<LongText>,
     /// `--permutations`, `--margin`
     pub inference: InferenceFlags,
+    /// `--unique`
+    pub unique: UniqueLayers,
+    /// `--precision`
+    pub precision: Precision,
+    /// `--memory`, in bytes
+    pub memory: Option<u64>,
+}
+
+/// Which layers get `unique cod`: the joint model searches 100 weightings, about 100 times the work of a plain fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UniqueLayers {
+    /// The layer of each checkpoint with the highest score.
+    #[default]
+    Best,
+    /// All that are scored.
+    All,
+    /// No layer.
+    None,
+}
+
+impl UniqueLayers {
+    /// All choices.
+    pub const ALL: [UniqueLayers; 3] = [UniqueLayers::Best, UniqueLayers::All, UniqueLayers::None];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UniqueLayers::Best => "best",
+            UniqueLayers::All => "all",
+            UniqueLayers::None => "none",
+        }
+    }
 }
 
 /// Everything that a run needs to know.
@@ -59,6 +96,12 @@ pub struct Plan {
     pub alphas: AlphaGrid,
     /// What layers and checkpoints are ranked by.
     pub score: ScoreName,
+    /// Which layers get `unique cod` over the confounds.
+    pub unique: UniqueLayers,
+    /// Number type of the ridge arithmetic.
+    pub precision: Precision,
+    /// Bytes that the encoding models may use.
+    pub memory: u64,
     /// The checkpoints, the reference first.
     pub checkpoints: Vec<CheckpointSpec>,
     /// How differences are tested.
@@ -193,6 +236,9 @@ impl Plan {
         applied.extend(overrides.long_text.map(|l| ("--long-text".to_owned(), l.to_string())));
         applied.extend(overrides.inference.permutations.map(|n| ("--permutations".to_owned(), n.to_string())));
         applied.extend(overrides.inference.margin.map(|m| ("--margin".to_owned(), m.to_string())));
+        if overrides.unique != UniqueLayers::default() {
+            applied.insert("--unique".to_owned(), overrides.unique.as_str().to_owned());
+        }
         Ok(Plan {
             name: spec.study.name,
             study_path: study.to_owned(),
@@ -212,6 +258,9 @@ impl Plan {
             folds,
             alphas,
             score: spec.encoding.score.unwrap_or(ScoreName::Cod),
+            unique: overrides.unique,
+            precision: overrides.precision,
+            memory: overrides.memory.unwrap_or_else(cpu::default_memory),
             checkpoints,
             inference,
             subjects: spec.subjects.map(|section| SubjectsPlan::new(section, &folder)),

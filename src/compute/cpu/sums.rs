@@ -125,6 +125,94 @@ fn add(sums: &mut [f64], more: &[f64]) {
     sums.iter_mut().zip(more).for_each(|(s, m)| *s += m);
 }
 
+/// A correction of predictions: each row has a few factors, each factor a row of weights.
+#[derive(Debug, Clone, Copy)]
+pub struct Correction<'a, T> {
+    /// (rows, factors).
+    pub factors: &'a [T],
+    /// (factors, width).
+    pub weights: &'a [T],
+}
+
+/// Adds Σ (y − p − factors · weights)² over rows to `sums` (width). `predicted` has `stride` values per row, the first
+/// `width` of which are predictions.
+///
+/// # Panics
+/// When the lengths do not fit: a defect of the caller.
+pub fn add_corrected_errors<T: Real>(
+    predicted: &[T],
+    stride: usize,
+    truth: &[T],
+    width: usize,
+    correction: Correction<'_, T>,
+    sums: &mut [f64],
+) {
+    let rows = truth.len() / width.max(1);
+    assert!(width > 0 && width <= stride && sums.len() == width, "one sum per target");
+    assert!(truth.len() == rows * width && predicted.len() == rows * stride, "one truth per prediction");
+    let factors = correction.weights.len() / width;
+    assert!(correction.factors.len() == rows * factors, "a factor per row and row of weights");
+    Arch::new().dispatch(CorrectedErrors { predicted, stride, truth, width, correction, sums });
+}
+
+/// The body of [`add_corrected_errors`].
+struct CorrectedErrors<'a, T> {
+    predicted: &'a [T],
+    stride: usize,
+    truth: &'a [T],
+    width: usize,
+    correction: Correction<'a, T>,
+    sums: &'a mut [f64],
+}
+
+impl<T: Real> pulp::NullaryFnOnce for CorrectedErrors<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let whole = self.width / LANES * LANES;
+        let CorrectedErrors { predicted, stride, truth, width, correction, sums } = self;
+        for from in (0..whole).step_by(LANES) {
+            corrected_lanes::<T, LANES>(predicted, stride, truth, width, correction, from, sums);
+        }
+        for from in whole..width {
+            corrected_lanes::<T, 1>(predicted, stride, truth, width, correction, from, sums);
+        }
+    }
+}
+
+#[inline(always)]
+fn corrected_lanes<T: Real, const L: usize>(
+    predicted: &[T],
+    stride: usize,
+    truth: &[T],
+    width: usize,
+    correction: Correction<'_, T>,
+    from: usize,
+    sums: &mut [f64],
+) {
+    let factors = correction.weights.len() / width;
+    let mut sum = [0f64; L];
+    for row in 0..truth.len() / width {
+        let (y, p) = (&truth[row * width + from..][..L], &predicted[row * stride + from..][..L]);
+        let mut left = [T::zero(); L];
+        for l in 0..L {
+            left[l] = y[l] - p[l];
+        }
+        for factor in 0..factors {
+            let (by, w) =
+                (correction.factors[row * factors + factor], &correction.weights[factor * width + from..][..L]);
+            for l in 0..L {
+                left[l] = left[l] - by * w[l];
+            }
+        }
+        for l in 0..L {
+            sum[l] = left[l].wide().mul_add(left[l].wide(), sum[l]);
+        }
+    }
+    add(&mut sums[from..from + L], &sum);
+}
+
 /// For each block of a stack: adds Σ (p − y)² to `sums` (blocks, width).
 ///
 /// # Panics

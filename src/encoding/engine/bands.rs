@@ -63,6 +63,14 @@ impl Bands {
         (0..self.of_feature.len()).filter(|f| self.of_feature[*f] == band).collect()
     }
 
+    /// The features that remain without a band, and their bands; none where it is the only one.
+    pub fn without(&self, band: usize) -> Option<(Vec<usize>, Bands)> {
+        let features: Vec<usize> = (0..self.of_feature.len()).filter(|f| self.of_feature[*f] != band).collect();
+        let of_feature =
+            features.iter().map(|f| self.of_feature[*f] - usize::from(self.of_feature[*f] > band)).collect();
+        (self.count > 1).then_some((features, Bands { of_feature, count: self.count - 1 }))
+    }
+
     /// The factor of each column: the square root of its band's weight.
     pub fn scale(&self, weights: &[f64]) -> Vec<f64> {
         self.of_feature.iter().map(|b| weights[*b].sqrt()).collect()

@@ -64,6 +64,20 @@ pub enum Precision {
     Single,
 }
 
+impl Precision {
+    /// All of them, the most exact first.
+    pub const ALL: [Precision; 3] = [Precision::Double, Precision::Mixed, Precision::Single];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Precision::Double => "double",
+            Precision::Mixed => "mixed",
+            Precision::Single => "single",
+        }
+    }
+}
+
 /// How to compute.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -127,6 +141,21 @@ pub struct Report {
     pub again_seconds: f64,
     /// Seconds spent on outer fits, their scores included where the receiver computes them.
     pub refit_seconds: f64,
+}
+
+impl Report {
+    /// Adds the work of another fit.
+    pub fn add(&mut self, other: &Report) {
+        self.eigendecompositions += other.eigendecompositions;
+        self.primal = other.primal;
+        self.choices += other.choices;
+        self.searched_again += other.searched_again;
+        self.base_alphas = self.base_alphas.max(other.base_alphas);
+        self.factor_seconds += other.factor_seconds;
+        self.search_seconds += other.search_seconds;
+        self.again_seconds += other.again_seconds;
+        self.refit_seconds += other.refit_seconds;
+    }
 }
 
 /// Targets that are worked on at once.

@@ -24,7 +24,7 @@ use super::space::Space;
 use super::sweep::{Errors, Scratch, stacked};
 use super::system::{Block, Factor, Side};
 use super::{Engine, Precision, Size};
-use crate::compute::cpu::{Real, solve_positive};
+use crate::compute::cpu::{Correction, Real, add_corrected_errors, solve_positive};
 use crate::error::{Code, Error, Result};
 
 /// Most features of a narrow band.
@@ -206,21 +206,23 @@ impl<'a, 'e, T: Real> Narrow<'a, 'e, T> {
                 let mut sse = errors[*outer].slice_mut(s![draw * alphas.len()..(draw + 1) * alphas.len(), ..]);
                 let p = set.factor.projected.slice(s![range.clone(), ..]);
                 let fresh = set.held_out.slice(s![range.clone(), ..]);
+                // INVARIANT: truth is a new matrix.
+                let flat = truth.as_slice().expect("truth is a new matrix");
                 stacked(p, &keep, &q, scratch, |chunk, stack| {
-                    for ((mut sums, w), predicted) in sse
-                        .rows_mut()
-                        .into_iter()
-                        .zip(&corrections)
-                        .zip(stack.chunks_exact(chunk.len() * (targets + c)))
-                    {
-                        for (row, predicted) in chunk.clone().zip(predicted.chunks_exact(targets + c)) {
-                            let mut left: Vec<T> = truth.row(row).iter().zip(predicted).map(|(t, p)| *t - *p).collect();
-                            for (i, w) in w.rows().into_iter().enumerate() {
-                                let by = fresh[[row, i]] - predicted[targets + i];
-                                left.iter_mut().zip(w).for_each(|(l, w)| *l = *l - by * *w);
-                            }
-                            sums.iter_mut().zip(&left).for_each(|(s, l)| *s += l.wide() * l.wide());
+                    let stride = targets + c;
+                    let truth = &flat[chunk.start * targets..chunk.end * targets];
+                    let blocks = stack.chunks_exact(chunk.len() * stride);
+                    for ((mut sums, weights), predicted) in sse.rows_mut().into_iter().zip(&corrections).zip(blocks) {
+                        let mut factors = Vec::with_capacity(chunk.len() * c);
+                        for (row, predicted) in chunk.clone().zip(predicted.chunks_exact(stride)) {
+                            factors.extend((0..c).map(|i| fresh[[row, i]] - predicted[targets + i]));
                         }
+                        // INVARIANT: a product and a row of errors are one slice each.
+                        let weights = weights.as_slice().expect("a product is one slice");
+                        // INVARIANT: as above.
+                        let sums = sums.as_slice_mut().expect("a row is one slice");
+                        let correction = Correction { factors: &factors, weights };
+                        add_corrected_errors(predicted, stride, truth, targets, correction, sums);
                     }
                 });
             }

@@ -30,22 +30,31 @@ impl Size {
     /// rows (2 m d²) and t targets (2 d² t) into its coordinates, and multiply them for every alpha (2 alphas m d t).
     /// The primal adds 2 rows p t + rows p² once; the dual n p (n + 2 m) per training set.
     pub fn primal(&self) -> bool {
-        self.route_flops(true) <= self.route_flops(false)
+        let total = |(factor, search): (f64, f64)| factor + search;
+        total(self.route_flops(true)) <= total(self.route_flops(false))
     }
 
-    fn route_flops(&self, primal: bool) -> f64 {
+    /// Operations of the cheaper route: of Gram matrices, decompositions and coordinates, and of predictions for every
+    /// alpha.
+    pub fn flops(&self) -> (f64, f64) {
+        self.route_flops(self.primal())
+    }
+
+    fn route_flops(&self, primal: bool) -> (f64, f64) {
         let (rows, p, t) = (self.rows as f64, self.features as f64, self.targets as f64);
         let (sets, folds) = (self.inner_sets() as f64, self.folds as f64);
         let held_out = rows / folds;
-        let mut total = if primal { 2.0 * rows * p * t + rows * p * p } else { 0.0 };
+        let mut search = 0.0;
+        let mut factor = if primal { 2.0 * rows * p * t + rows * p * p } else { 0.0 };
         for (count, out) in [(sets, 2.0 * held_out), (folds, held_out)] {
             let n = rows - out;
             let d = if primal { p } else { n };
             let alphas = if count == sets { self.alphas as f64 } else { 1.0 };
             let kernel = if primal { d * d } else { n * p * (n + 2.0 * out) };
-            total += count * (kernel + EIGEN * d.powi(3) + 2.0 * d * d * (out + t) + 2.0 * alphas * out * d * t);
+            factor += count * (kernel + EIGEN * d.powi(3) + 2.0 * d * d * (out + t));
+            search += count * 2.0 * alphas * out * d * t;
         }
-        total
+        (factor, search)
     }
 
     /// Training sets of the inner fits: every pair of folds left out once.
@@ -69,7 +78,7 @@ impl Size {
     }
 
     /// Bytes of the factor of one training set, in float64 with the float32 copy of the search.
-    pub(super) fn factor_bytes(&self, held_out: usize) -> u64 {
+    pub fn factor_bytes(&self, held_out: usize) -> u64 {
         let out = held_out * self.rows / self.folds;
         let d = if self.primal() { self.features } else { self.rows - out };
         (d * d * 8 + out * d * 12) as u64

@@ -4,9 +4,13 @@
 //! Format: numpy.lib.format, <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 //! Not for: structured, complex, boolean or string arrays.
 
+mod columns;
+
 use std::path::Path;
 
 use ndarray::{Array2, ArrayView, Dimension, ShapeBuilder};
+
+pub use columns::Columns;
 
 use super::bounded::{self, FileBytes};
 use crate::error::{Code, Error, Result};
@@ -22,60 +26,82 @@ pub fn read(path: &Path) -> Result<(Array2<f64>, Digest)> {
 
 /// Parses the bytes of a `.npy` file; `place` is used in messages.
 pub fn parse(bytes: &[u8], place: &Path) -> Result<Array2<f64>> {
-    let fail = |code: Code, found: String| Error::new(code, place.display(), found);
-    if !bytes.starts_with(MAGIC) {
-        let first: Vec<String> = bytes.iter().take(6).map(|b| format!("{b:02x}")).collect();
-        return Err(fail(Code::Rs04, format!("starts with bytes {}", first.join(" "))).expected("a NumPy .npy file"));
-    }
-    let damaged = || fail(Code::Rs04, "has a damaged .npy header".to_owned());
-    let major = *bytes.get(6).ok_or_else(damaged)?;
-    let (length, start) = if major == 1 {
-        let field = bytes.get(8..10).ok_or_else(damaged)?;
-        (usize::from(u16::from_le_bytes([field[0], field[1]])), 10)
-    } else {
-        let field = bytes.get(8..12).ok_or_else(damaged)?;
-        (u32::from_le_bytes([field[0], field[1], field[2], field[3]]) as usize, 12)
-    };
-    let end = length.checked_add(start).ok_or_else(damaged)?;
-    let header = bytes.get(start..end).and_then(|h| std::str::from_utf8(h).ok()).ok_or_else(damaged)?;
-    let descr = quoted(header, "descr")
-        .ok_or_else(|| fail(Code::Rs06, "is a structured array".to_owned()).expected("plain numbers"))?;
-    let fortran = after(header, "fortran_order").is_some_and(|rest| rest.starts_with("True"));
-    let shape = shape(header).ok_or_else(damaged)?;
-    if descr.contains('O') {
-        return Err(fail(Code::Rs01, "holds Python objects; they are not read".to_owned())
-            .expected("numbers")
-            .hint("Save it with a numeric dtype: np.save(path, a.astype(np.float32))"));
-    }
-    let kind = Kind::from_descr(descr).ok_or_else(|| {
-        fail(Code::Rs06, format!("holds values of type {descr}")).expected("real numbers (float or integer)")
-    })?;
-    let (rows, columns) = match shape[..] {
-        [rows] => (rows, 1),
-        [rows, columns] => (rows, columns),
-        _ => {
-            return Err(fail(Code::Rs02, format!("has shape {shape:?}")).expected("(rows, targets)"));
-        }
-    };
-    if rows == 0 || columns == 0 {
-        return Err(fail(Code::Rs02, format!("has shape {shape:?}")).expected("at least one row and one column"));
-    }
-    let data = &bytes[end..];
-    let wanted = rows.checked_mul(columns).and_then(|n| n.checked_mul(kind.bytes));
-    match wanted {
-        Some(n) if n == data.len() => {}
-        Some(n) if n < data.len() => {
-            return Err(fail(Code::Rs04, format!("has {} bytes after its data", data.len() - n)));
-        }
-        _ => {
-            let claim = wanted.map_or("more bytes than can be counted".to_owned(), |n| format!("{n} bytes"));
-            return Err(fail(Code::Rs03, format!("claims shape {shape:?} ({claim}) but holds {} bytes", data.len()))
-                .hint("The file was cut short or its header is false; write it again"));
-        }
-    }
-    let values: Vec<f64> = data.chunks_exact(kind.bytes).map(|chunk| kind.decode(chunk)).collect();
+    let Header { kind, rows, columns, fortran, start } = Header::parse(bytes, bytes.len() as u64, place)?;
+    let values: Vec<f64> = bytes[start..].chunks_exact(kind.bytes).map(|chunk| kind.decode(chunk)).collect();
     let order = (rows, columns).set_f(fortran);
-    Array2::from_shape_vec(order, values).map_err(|e| damaged().source(e))
+    Array2::from_shape_vec(order, values)
+        .map_err(|e| Error::new(Code::Rs04, place.display(), "has a damaged .npy header").source(e))
+}
+
+/// What a file says about its array, checked against the file's length.
+#[derive(Clone, Copy)]
+struct Header {
+    kind: Kind,
+    rows: usize,
+    columns: usize,
+    fortran: bool,
+    /// First byte of the data.
+    start: usize,
+}
+
+impl Header {
+    /// Reads the header at the start of `bytes`, which may be only the beginning of a file of `length` bytes.
+    fn parse(bytes: &[u8], file_length: u64, place: &Path) -> Result<Header> {
+        let fail = |code: Code, found: String| Error::new(code, place.display(), found);
+        if !bytes.starts_with(MAGIC) {
+            let first: Vec<String> = bytes.iter().take(6).map(|b| format!("{b:02x}")).collect();
+            return Err(
+                fail(Code::Rs04, format!("starts with bytes {}", first.join(" "))).expected("a NumPy .npy file")
+            );
+        }
+        let damaged = || fail(Code::Rs04, "has a damaged .npy header".to_owned());
+        let major = *bytes.get(6).ok_or_else(damaged)?;
+        let (length, start) = if major == 1 {
+            let field = bytes.get(8..10).ok_or_else(damaged)?;
+            (usize::from(u16::from_le_bytes([field[0], field[1]])), 10)
+        } else {
+            let field = bytes.get(8..12).ok_or_else(damaged)?;
+            (u32::from_le_bytes([field[0], field[1], field[2], field[3]]) as usize, 12)
+        };
+        let end = length.checked_add(start).ok_or_else(damaged)?;
+        let header = bytes.get(start..end).and_then(|h| std::str::from_utf8(h).ok()).ok_or_else(damaged)?;
+        let descr = quoted(header, "descr")
+            .ok_or_else(|| fail(Code::Rs06, "is a structured array".to_owned()).expected("plain numbers"))?;
+        let fortran = after(header, "fortran_order").is_some_and(|rest| rest.starts_with("True"));
+        let shape = shape(header).ok_or_else(damaged)?;
+        if descr.contains('O') {
+            return Err(fail(Code::Rs01, "holds Python objects; they are not read".to_owned())
+                .expected("numbers")
+                .hint("Save it with a numeric dtype: np.save(path, a.astype(np.float32))"));
+        }
+        let kind = Kind::from_descr(descr).ok_or_else(|| {
+            fail(Code::Rs06, format!("holds values of type {descr}")).expected("real numbers (float or integer)")
+        })?;
+        let (rows, columns) = match shape[..] {
+            [rows] => (rows, 1),
+            [rows, columns] => (rows, columns),
+            _ => {
+                return Err(fail(Code::Rs02, format!("has shape {shape:?}")).expected("(rows, targets)"));
+            }
+        };
+        if rows == 0 || columns == 0 {
+            return Err(fail(Code::Rs02, format!("has shape {shape:?}")).expected("at least one row and one column"));
+        }
+        let held = file_length.saturating_sub(end as u64);
+        let wanted = rows.checked_mul(columns).and_then(|n| n.checked_mul(kind.bytes));
+        match wanted {
+            Some(n) if n as u64 == held => {}
+            Some(n) if (n as u64) < held => {
+                return Err(fail(Code::Rs04, format!("has {} bytes after its data", held - n as u64)));
+            }
+            _ => {
+                let claim = wanted.map_or("more bytes than can be counted".to_owned(), |n| format!("{n} bytes"));
+                return Err(fail(Code::Rs03, format!("claims shape {shape:?} ({claim}) but holds {held} bytes"))
+                    .hint("The file was cut short or its header is false; write it again"));
+            }
+        }
+        Ok(Header { kind, rows, columns, fortran, start: end })
+    }
 }
 
 /// One numeric type of the format.
