@@ -4,7 +4,7 @@ mod layer;
 
 use serde::{Deserialize, Serialize};
 
-pub use layer::{LEVEL, LayerFit, LayerScores, by_subject, compare_layer};
+pub use layer::{LEVEL, LayerFit, LayerScores, baselines, by_subject, compare_layer};
 
 use crate::encoding::{Score, ScoreName};
 use crate::ids::{Layer, TargetId};
@@ -37,6 +37,9 @@ pub struct Comparison {
     pub curves: Vec<Curve>,
     /// The confounds-only scores, one per score.
     pub confounds: Vec<Baseline>,
+    /// The scores of a row's place alone, one per score; not 0 where the folds leak.
+    #[serde(default)]
+    pub oasm: Vec<Baseline>,
     /// Difference to the confounds-only model per checkpoint, layer and score, averaged over targets.
     pub confound_gains: Vec<Difference>,
     /// Difference to the reference per checkpoint, layer and score, averaged over targets.
@@ -98,6 +101,7 @@ impl Comparison {
             n_subjects,
             curves,
             confounds: layer::baselines(baseline, resamples),
+            oasm: Vec::new(),
             confound_gains: Vec::new(),
             layer_differences: Vec::new(),
             target_differences: Vec::new(),

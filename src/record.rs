@@ -63,6 +63,12 @@ pub struct PlanRecord {
     pub layers: BTreeMap<String, Vec<Layer>>,
     /// How outer folds were made.
     pub folds: FoldSpec,
+    /// Rows on both sides of a test block that did not train, within its run.
+    #[serde(default)]
+    pub gap: usize,
+    /// Untrained seeds of the first checkpoint that were added as a baseline: the checkpoints `untrained-0`, ….
+    #[serde(default)]
+    pub untrained: u64,
     /// The alpha grid asked for.
     pub alphas: AlphaGrid,
     /// What layers and checkpoints are ranked by.

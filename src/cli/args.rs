@@ -4,8 +4,10 @@ use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::encoder::{LongText, Pooling};
+use crate::encoding::MetricName;
 use crate::encoding::engine::Precision;
 use crate::pipeline::{Context, Want};
+use crate::study::FoldKind;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -88,6 +90,13 @@ pub(super) struct CompareArgs {
     /// Replace a finished run at --out.
     #[arg(long)]
     pub overwrite: bool,
+    /// Add so many untrained copies (seeds 0, 1, …) of the first checkpoint's architecture as a baseline.
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub untrained: u64,
+    /// More scores, separated by commas: pattern-r, rank, legacy-pattern-r (each beside its intercept-only value), rsa
+    /// and cka (each with a permutation null).
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = metric)]
+    pub metrics: Vec<MetricName>,
     #[command(flatten)]
     pub cache: CacheArgs,
     #[command(flatten)]
@@ -118,6 +127,13 @@ pub(super) struct SharedArgs {
     /// study's, else refuse].
     #[arg(long, value_name = "HOW", value_parser = long_text)]
     pub long_text: Option<LongText>,
+    /// Outer folds: contiguous, group-k, leave-one-run-out, leave-one-subject-out, column or shuffled [default: the
+    /// study's, else contiguous].
+    #[arg(long, value_name = "KIND", value_parser = fold_kind)]
+    pub folds: Option<FoldKind>,
+    /// Let folds be shuffled. Every output will say that they leak.
+    #[arg(long)]
+    pub allow_leaky_folds: bool,
     /// Number of threads [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -250,6 +266,20 @@ fn pooling(text: &str) -> Result<Pooling, String> {
     Pooling::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| {
         let names: Vec<&str> = Pooling::ALL.iter().map(|p| p.as_str()).collect();
         format!("expected one of {}", names.join(", "))
+    })
+}
+
+fn fold_kind(text: &str) -> Result<FoldKind, String> {
+    FoldKind::ALL.into_iter().find(|(_, name)| *name == text).map(|(kind, _)| kind).ok_or_else(|| {
+        let names: Vec<&str> = FoldKind::ALL.iter().map(|(_, name)| *name).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+fn metric(text: &str) -> Result<MetricName, String> {
+    MetricName::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(|| {
+        let names: Vec<&str> = MetricName::ALL.iter().map(|m| m.as_str()).collect();
+        format!("expected some of {}", names.join(", "))
     })
 }
 

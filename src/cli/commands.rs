@@ -75,7 +75,14 @@ pub(super) fn threads(asked: Option<u16>) -> Result<(), Error> {
 
 fn overrides(shared: &SharedArgs) -> Overrides {
     let layers = Some(shared.layers.clone()).filter(|l| l != "all");
-    Overrides { layers, pooling: shared.pooling, long_text: shared.long_text }
+    Overrides {
+        layers,
+        pooling: shared.pooling,
+        long_text: shared.long_text,
+        folds: shared.folds,
+        allow_leaky_folds: shared.allow_leaky_folds,
+        ..Overrides::default()
+    }
 }
 
 fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
@@ -86,10 +93,10 @@ fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
 }
 
 /// The plan of a command line; problems of the checkpoints' arguments and of the study file come together.
-fn plan(checkpoints: &[String], study: &Path, shared: &SharedArgs) -> Result<Plan, Problems> {
+fn plan(checkpoints: &[String], study: &Path, overrides: &Overrides) -> Result<Plan, Problems> {
     let specs = specs(checkpoints);
     let known = specs.as_ref().ok().cloned().unwrap_or_default();
-    match (Plan::new(study, known, &overrides(shared)), specs) {
+    match (Plan::new(study, known, overrides), specs) {
         (Ok(plan), Ok(_)) => Ok(plan),
         (Ok(_), Err(problems)) => Err(problems),
         (Err(list), Ok(_)) => Err(Problems::from_list(list)),
@@ -103,13 +110,14 @@ fn plan(checkpoints: &[String], study: &Path, shared: &SharedArgs) -> Result<Pla
 fn compare(args: CompareArgs) -> Result<(), Problems> {
     threads(args.shared.threads)?;
     let progress = Progress::new();
+    let overrides = Overrides { untrained: args.untrained, metrics: args.metrics, ..overrides(&args.shared) };
     let finished = match &args.study {
         Some(study) => {
-            let plan = plan(&args.checkpoints, study, &args.shared)?;
+            let plan = plan(&args.checkpoints, study, &overrides)?;
             let cache = open_cache(&args.cache)?;
             pipeline::compare(plan, &args.out, args.overwrite, cache.as_ref(), &progress)?
         }
-        None => pipeline::compare_demo(&args.out, &overrides(&args.shared), args.overwrite, &progress)?,
+        None => pipeline::compare_demo(&args.out, &overrides, args.overwrite, &progress)?,
     };
     warnings(&finished.record.warnings);
     if args.shared.json {
@@ -254,6 +262,8 @@ fn summary(finished: &Finished) -> serde_json::Value {
         "report": finished.folder.join("report.html").display().to_string(),
         "score": comparison.score,
         "reference": comparison.reference,
+        "folds": finished.record.plan.folds,
+        "leaky_folds": finished.record.plan.folds.leaks(),
         "curves": comparison.curves,
         "confounds": comparison.confounds,
         "layer_differences": comparison.layer_differences,
@@ -269,7 +279,7 @@ pub(super) fn warnings(list: &[Warning]) {
 
 fn check(args: CheckArgs) -> Result<(), Problems> {
     threads(args.shared.threads)?;
-    let prepared = pipeline::prepare(plan(&args.checkpoints, &args.study, &args.shared)?)?;
+    let prepared = pipeline::prepare(plan(&args.checkpoints, &args.study, &overrides(&args.shared))?)?;
     warnings(&prepared.warnings);
     if args.shared.json {
         say(&overview_json(&prepared).to_string());

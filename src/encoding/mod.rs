@@ -4,12 +4,14 @@ mod alphas;
 pub mod cv;
 pub mod engine;
 mod folds;
+mod metric_name;
 pub mod ridge;
 mod score;
 mod target_scores;
 
 pub use alphas::{AlphaGrid, EDGE_LIMIT};
 pub use folds::{FoldSpec, Folds};
+pub use metric_name::MetricName;
 pub use score::{Reason, Score, ScoreName};
 pub(crate) use target_scores::is_constant;
 pub use target_scores::{FoldScore, GroupSums, TargetScores, score};

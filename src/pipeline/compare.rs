@@ -11,7 +11,7 @@ use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
 use super::report;
 use super::states::{Pooled, extract};
-use crate::compare::{Comparison, compare_layer};
+use crate::compare::{Comparison, baselines, compare_layer};
 use crate::compute::cpu::{blas_description, single_threaded_blas};
 use crate::encoder::{Attestation, AttestedTensors, attest};
 use crate::encoding::EDGE_LIMIT;
@@ -158,9 +158,9 @@ fn run_into(
     let mut results = fit_all(&prepared, states, folder, watch)?;
     results.warnings.extend(warnings);
     clock.lap("encoding models");
-    outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit)?;
-    outputs::write_comparison(folder, &results.comparison)?;
-    outputs::write_layers(folder, &results.comparison)?;
+    outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit, &results.oasm.fit)?;
+    outputs::write_comparison(folder, &results.comparison, prepared.plan.folds)?;
+    outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
     clock.lap("tables");
     let record = record(prepared, results, extraction, attestations, planted, clock.stages);
     report::write(&record, folder)?;
@@ -185,6 +185,7 @@ fn attest_all(prepared: &Prepared, watch: &dyn Watch) -> Result<Vec<Attestation>
 
 struct Results {
     confounds: SpaceFit,
+    oasm: SpaceFit,
     fits: Vec<CheckpointFits>,
     comparison: Comparison,
     warnings: Vec<Warning>,
@@ -197,12 +198,15 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
     layers.sort_unstable();
     layers.dedup();
     let total: usize = states.iter().map(Vec::len).sum();
-    watch.begin("encoding models", "fits", total as u64 + 1);
+    watch.begin("encoding models", "fits", total as u64 + 2);
     let baseline = fit_space(prepared, &features::confounds(&prepared.stimuli, &prepared.ids), watch)?;
+    watch.advance(1);
+    let oasm = fit_space(prepared, &features::oasm(&prepared.stimuli, &prepared.ids), watch)?;
     watch.advance(1);
     let resamples = Resamples::new(baseline.fit.n_units(), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
     let score = prepared.plan.score;
     let mut comparison = Comparison::new(score, &labels, &baseline.fit, prepared.subjects.len(), &resamples);
+    comparison.oasm = baselines(&oasm.fit, &resamples);
     let mut fits: Vec<CheckpointFits> =
         labels.iter().map(|label| CheckpointFits { label: label.clone(), layers: Vec::new() }).collect();
     let mut edges = Edges::default();
@@ -210,6 +214,7 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
     let threads = rayon::current_num_threads().max(1);
     write_parquet_batches(&folder.join("predictions.parquet"), |append| {
         append(&outputs::prediction_rows(prepared, features::CONFOUNDS, None, &baseline.predictions))?;
+        append(&outputs::prediction_rows(prepared, features::OASM, None, &oasm.predictions))?;
         for chunk in layers.chunks(threads) {
             // As many layers as threads at a time: predictions of the others do not wait in memory.
             let jobs: Vec<(Layer, Vec<(usize, Pooled)>)> =
@@ -250,7 +255,7 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
         Ok(())
     })?;
     watch.end();
-    Ok(Results { confounds: baseline, fits, comparison, warnings: edges.warnings() })
+    Ok(Results { confounds: baseline, oasm, fits, comparison, warnings: edges.warnings() })
 }
 
 /// The pooled states of one layer, by checkpoint; they are not needed again.
@@ -335,6 +340,8 @@ fn record(
             long_text: plan.long_text,
             layers: checkpoints.iter().map(|c| (c.checkpoint.record().label.clone(), c.layers.clone())).collect(),
             folds: plan.folds,
+            gap: plan.gap,
+            untrained: plan.untrained,
             alphas: plan.alphas,
             score: plan.score,
             confounds,

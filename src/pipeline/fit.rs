@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::features::FeatureSpace;
 use crate::ids::SubjectId;
 use crate::responses::Aligned;
+use crate::stats::distinct;
 use crate::watch::Watch;
 
 /// The fits of one feature space.
@@ -41,13 +42,18 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
         let aligned = Aligned::new(features, cohort)?;
         let folds = prepared.folds.subset(cohort.rows());
-        let fit: CvFit = cv::fit(aligned.x().view(), cohort.y().view(), &folds, &prepared.plan.alphas, watch)?;
+        let others = prepared.others.get(index).map(|y| y.view());
+        let trained = others.unwrap_or(cohort.y().view());
+        let fit: CvFit = cv::fit(aligned.x().view(), trained, &folds, &prepared.plan.alphas, watch)?;
         let mut scores = score(cohort.y().view(), &fit, &folds);
         // Fold by fold values are many; the tables hold their summary.
         scores.iter_mut().for_each(|s| s.per_fold = Vec::new());
         by_id.extend(cohort.subjects().iter().zip(by_subject(scores, n_targets)));
         if prepared.subjects.len() == 1 {
-            let of_row: Vec<usize> = cohort.rows().iter().map(|r| prepared.stimuli.groups()[*r]).collect();
+            // A group that shuffled folds tear apart is resampled in its pieces.
+            let pieces =
+                cohort.rows().iter().zip(folds.of_row()).map(|(r, fold)| (prepared.stimuli.groups()[*r], *fold));
+            let of_row = distinct(pieces);
             groups = Some(GroupSums::new(cohort.y().view(), &fit, &folds, &of_row));
         }
         predictions.push(Predictions { cohort: index, folds: folds.of_row().to_vec(), values: fit.predicted });

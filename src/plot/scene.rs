@@ -1,7 +1,9 @@
 //! What a figure shows, taken from the record: labels made visible, numbers as they are.
 
 use crate::encoding::{Score, ScoreName};
+use crate::ids::Layer;
 use crate::plot::look::Look;
+use crate::plot::seeds::Seeds;
 use crate::plot::words::{counted, percent, units};
 use crate::record::RunRecord;
 use crate::stats::bootstrap::Interval;
@@ -83,14 +85,18 @@ impl ScenePoint {
 /// The scene of [`super::layerwise`].
 pub(super) fn layerwise(record: &RunRecord) -> Scene {
     let results = &record.comparison;
-    let curves: Vec<SceneCurve> = looks(record)
+    let seeds = Seeds::of(record);
+    let is_seed = |label: &str| seeds.as_ref().is_some_and(|s| s.has(label));
+    let mut curves: Vec<SceneCurve> = looks(record)
         .into_iter()
+        .filter(|(label, _)| !is_seed(label))
         .filter_map(|(label, look)| {
             let curve = results.curves.iter().find(|c| c.checkpoint == label && c.score == results.score)?;
             let points = curve.points.iter().map(|p| ScenePoint::new(p.layer.0, p.mean, p.interval)).collect();
             Some(SceneCurve { label: visible(label).into_owned(), look, points })
         })
         .collect();
+    curves.extend(seeds.as_ref().map(|seeds| together(record, seeds)));
     let baseline = results.confounds.iter().find(|b| b.score == results.score).and_then(|b| {
         let point = ScenePoint::new(0, b.mean, b.interval);
         Some(SceneBaseline { label: "confounds only".to_owned(), value: point.value?, interval: point.interval })
@@ -102,6 +108,24 @@ pub(super) fn layerwise(record: &RunRecord) -> Scene {
         curves.iter().map(best_in_words).collect::<Vec<_>>().join(" ")
     );
     finish(record, visible(&record.plan.study).into_owned(), score_words(results.score), curves, baseline, alt)
+}
+
+/// The untrained seeds as one curve: their mean, with their range as its band.
+fn together(record: &RunRecord, seeds: &Seeds) -> SceneCurve {
+    let score = record.comparison.score;
+    let looks = looks(record);
+    let look = looks.iter().find(|(label, _)| seeds.has(label)).map_or(Look::untrained(0), |(_, look)| *look);
+    let layers = record.plan.layers.get("untrained-0").map_or(&[][..], Vec::as_slice);
+    let point = |layer: &Layer| {
+        let found = seeds.at(record, score, *layer);
+        ScenePoint {
+            layer: layer.0,
+            value: found.map(|(mean, ..)| mean),
+            interval: found.filter(|_| seeds.n > 1).map(|(_, low, high)| (low, high)),
+        }
+    };
+    let label = format!("untrained, {} (range)", counted(seeds.n, "seed"));
+    SceneCurve { label, look, points: layers.iter().map(point).collect() }
 }
 
 /// The scene of [`super::difference`].
@@ -196,6 +220,10 @@ fn looks(record: &RunRecord) -> Vec<(&str, Look)> {
         .collect()
 }
 
+/// What stands under every figure of scores on folds that leak.
+const LEAKY: &str =
+    "LEAKY FOLDS: rows that belong together lie on both sides. These scores are no estimates for new data.";
+
 /// Under the figure: what a point and a band are, and the choices behind them.
 fn caption(record: &RunRecord, scene: &Scene) -> Vec<String> {
     let results = &record.comparison;
@@ -215,7 +243,10 @@ fn caption(record: &RunRecord, scene: &Scene) -> Vec<String> {
         counted(record.responses.targets.len(), "target")
     );
     let choices = format!("Pooling: {}. Folds: {}.", record.plan.pooling, record.plan.folds);
-    vec![format!("{point} {band}"), choices]
+    let mut lines = vec![format!("{point} {band}"), choices];
+    lines.extend(Seeds::of(record).filter(|s| s.n > 1).map(|_| "Band of the untrained seeds: their range.".to_owned()));
+    lines.extend(record.plan.folds.leaks().then(|| LEAKY.to_owned()));
+    lines
 }
 
 /// The axis of a score.

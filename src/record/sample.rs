@@ -37,6 +37,9 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         confounds: ScoreName::ALL
             .map(|score| Baseline { score, mean: Score::Value(0.021), interval: Some((0.008, 0.035)) })
             .to_vec(),
+        oasm: ScoreName::ALL
+            .map(|score| Baseline { score, mean: Score::Value(-0.004), interval: Some((-0.01, 0.002)) })
+            .to_vec(),
         confound_gains: Vec::new(),
         layer_differences: Vec::new(),
         target_differences: Vec::new(),
@@ -110,6 +113,8 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             long_text: LongText::Refuse,
             layers: checkpoints.iter().map(|(l, n)| ((*l).to_owned(), (0..=*n).map(Layer).collect())).collect(),
             folds: FoldSpec::Contiguous { k: 5 },
+            gap: 0,
+            untrained: 0,
             alphas: AlphaGrid::default(),
             score: ScoreName::Cod,
             confounds: vec!["words".to_owned(), "characters".to_owned()],

@@ -25,6 +25,9 @@ pub(super) fn summary(record: &RunRecord) -> String {
         ),
         String::new(),
     ];
+    if record.plan.folds.leaks() {
+        lines.insert(0, "LEAKY FOLDS: shuffled. No number below is an estimate for new data.".to_owned());
+    }
     let head = ["checkpoint", "best layer", results.score.as_str(), "interval", "over confounds"].map(str::to_owned);
     let mut rows = vec![head];
     for best in &findings.best {
