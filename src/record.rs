@@ -40,6 +40,9 @@ pub struct RunRecord {
     pub machine: MachineRecord,
     /// What the user must know.
     pub warnings: Vec<Warning>,
+    /// What makes the scores doubtful, the most severe first.
+    #[serde(default)]
+    pub audit: Vec<AuditFinding>,
     /// Seconds per stage, in order of the work.
     pub timings: Vec<StageRecord>,
     /// For the demo: what was planted.
@@ -173,5 +176,8 @@ pub struct Planted {
     pub signal_share: f64,
 }
 
+mod audit;
 #[cfg(test)]
 pub(crate) mod sample;
+
+pub use audit::{AuditFinding, Severity};

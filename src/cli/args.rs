@@ -16,7 +16,7 @@ Examples:
   brainscore compare base=bert-base tuned=bert-moral untrained=untrained:0:bert-base --study study.toml --out results
       Compares two checkpoint folders and an untrained copy; the first one is the reference.
   brainscore check bert-base --study study.toml
-      Reads and checks every input, computes nothing.";
+      Reads and checks every input and the design; no checkpoint runs.";
 
 const FIT_EXAMPLES: &str = "\
 Examples:
@@ -45,8 +45,11 @@ pub(super) enum Command {
     /// Score checkpoints against a study and write tables, figures and a report.
     #[command(after_help = EXAMPLES)]
     Compare(CompareArgs),
-    /// Read and check every input of a comparison; list all problems; compute nothing.
+    /// Read and check every input of a comparison; list all problems; audit the design; no checkpoint runs.
     Check(CheckArgs),
+    /// Say what makes the scores of a study doubtful: leaks, equal weights, too few rows, …; exit status 1 when severe.
+    #[command(after_help = super::audit::EXAMPLES)]
+    Audit(super::audit::AuditArgs),
     /// Fit cross-validated ridge on plain NumPy arrays.
     #[command(after_help = FIT_EXAMPLES)]
     Fit(FitArgs),

@@ -23,10 +23,14 @@ pub(super) fn run(args: Args) -> Option<Status> {
             let json = args.shared.json;
             (compare(args), json)
         }
-        Command::Check(args) => {
-            let json = args.shared.json;
-            (check(args), json)
-        }
+        Command::Check(args) => match check(&args) {
+            Ok(status) => return status,
+            Err(problems) => (Err(problems), args.shared.json),
+        },
+        Command::Audit(args) => match super::audit::run(&args) {
+            Ok(status) => return status,
+            Err(problems) => (Err(problems), args.shared.json),
+        },
         Command::Inspect(args) => (inspect(&args), args.json),
         Command::Fit(args) => {
             let json = args.json;
@@ -73,7 +77,7 @@ pub(super) fn threads(asked: Option<u16>) -> Result<(), Error> {
         .map_err(|e| Error::new(Code::Io01, "--threads", format!("{n} threads could not be started: {e}")).source(e))
 }
 
-fn overrides(shared: &SharedArgs) -> Overrides {
+pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
     let layers = Some(shared.layers.clone()).filter(|l| l != "all");
     Overrides {
         layers,
@@ -93,7 +97,7 @@ fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
 }
 
 /// The plan of a command line; problems of the checkpoints' arguments and of the study file come together.
-fn plan(checkpoints: &[String], study: &Path, overrides: &Overrides) -> Result<Plan, Problems> {
+pub(super) fn plan(checkpoints: &[String], study: &Path, overrides: &Overrides) -> Result<Plan, Problems> {
     let specs = specs(checkpoints);
     let known = specs.as_ref().ok().cloned().unwrap_or_default();
     match (Plan::new(study, known, overrides), specs) {
@@ -130,7 +134,7 @@ fn compare(args: CompareArgs) -> Result<(), Problems> {
 }
 
 /// The cache that the flags ask for.
-fn open_cache(args: &CacheArgs) -> Result<Option<StateCache>, Error> {
+pub(super) fn open_cache(args: &CacheArgs) -> Result<Option<StateCache>, Error> {
     if args.no_cache {
         return Ok(None);
     }
@@ -277,16 +281,21 @@ pub(super) fn warnings(list: &[Warning]) {
     }
 }
 
-fn check(args: CheckArgs) -> Result<(), Problems> {
+fn check(args: &CheckArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
-    let prepared = pipeline::prepare(plan(&args.checkpoints, &args.study, &overrides(&args.shared))?)?;
+    let plan = plan(&args.checkpoints, &args.study, &overrides(&args.shared))?;
+    let audited = pipeline::check(plan, &Progress::new())?;
+    let prepared = &audited.prepared;
     warnings(&prepared.warnings);
     if args.shared.json {
-        say(&overview_json(&prepared).to_string());
+        let mut overview = overview_json(prepared);
+        overview["audit"] = json!(audited.findings);
+        say(&overview.to_string());
     } else {
-        overview(&prepared);
+        overview(prepared);
+        super::audit::findings(&audited.findings);
     }
-    Ok(())
+    Ok(super::audit::status(&audited))
 }
 
 fn overview(prepared: &Prepared) {
@@ -315,7 +324,7 @@ fn overview(prepared: &Prepared) {
             open.layers.len()
         ));
     }
-    say("all inputs belong together; nothing was computed");
+    say("all inputs belong together; no checkpoint ran");
 }
 
 fn overview_json(prepared: &Prepared) -> serde_json::Value {

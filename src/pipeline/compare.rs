@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::audit;
 use super::fit::{SpaceFit, fit_space};
 use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
@@ -140,9 +141,11 @@ fn run_into(
     single_threaded_blas();
     let mut states: Vec<Vec<Pooled>> = Vec::with_capacity(prepared.checkpoints.len());
     let (mut extraction, mut warnings) = (Vec::new(), Vec::new());
-    for open in &prepared.checkpoints {
+    let mut layer_zero = Vec::new();
+    for (index, open) in prepared.checkpoints.iter().enumerate() {
         let pooling = prepared.plan.pooling;
         let found = extract(&open.checkpoint, &open.tokens, pooling, &open.layers, cache, watch)?;
+        layer_zero.extend(audit::layer_zero(&prepared, index, &found.layers));
         states.push(found.layers);
         extraction.push(found.record);
         warnings = found.warnings;
@@ -162,7 +165,11 @@ fn run_into(
     outputs::write_comparison(folder, &results.comparison, prepared.plan.folds)?;
     outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
     clock.lap("tables");
-    let record = record(prepared, results, extraction, attestations, planted, clock.stages);
+    let measured =
+        audit::Measured { oasm: Some(&results.oasm), attestations: &attestations, edges: &results.edges, layer_zero };
+    let findings = audit::findings(&prepared, measured);
+    let mut record = record(prepared, results, extraction, attestations, planted, clock.stages);
+    record.audit = findings;
     report::write(&record, folder)?;
     report::write_record(&record, folder)?;
     watch.check()?;
@@ -170,7 +177,7 @@ fn run_into(
 }
 
 /// Attests all checkpoints against the first one. Two models are in memory at a time.
-fn attest_all(prepared: &Prepared, watch: &dyn Watch) -> Result<Vec<Attestation>> {
+pub(super) fn attest_all(prepared: &Prepared, watch: &dyn Watch) -> Result<Vec<Attestation>> {
     let mut all = Vec::with_capacity(prepared.checkpoints.len());
     let mut reference: Option<AttestedTensors> = None;
     for open in &prepared.checkpoints {
@@ -189,6 +196,7 @@ struct Results {
     fits: Vec<CheckpointFits>,
     comparison: Comparison,
     warnings: Vec<Warning>,
+    edges: Vec<(String, f64)>,
 }
 
 /// Fits every layer of every checkpoint. Layers are independent and run on all threads; results come in order.
@@ -210,7 +218,7 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
     let mut fits: Vec<CheckpointFits> =
         labels.iter().map(|label| CheckpointFits { label: label.clone(), layers: Vec::new() }).collect();
     let mut edges = Edges::default();
-    edges.add(&baseline);
+    edges.add(features::CONFOUNDS.to_owned(), &baseline);
     let threads = rayon::current_num_threads().max(1);
     write_parquet_batches(&folder.join("predictions.parquet"), |append| {
         append(&outputs::prediction_rows(prepared, features::CONFOUNDS, None, &baseline.predictions))?;
@@ -245,8 +253,8 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
             for (layer, fitted, compared) in done? {
                 comparison.add_layer(compared);
                 for (checkpoint, space) in fitted {
-                    edges.add(&space);
                     let label = &labels[checkpoint];
+                    edges.add(format!("layer {layer} of {label}"), &space);
                     append(&outputs::prediction_rows(prepared, label, Some(layer), &space.predictions))?;
                     fits[checkpoint].layers.push((layer, space.fit));
                 }
@@ -255,7 +263,7 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
         Ok(())
     })?;
     watch.end();
-    Ok(Results { confounds: baseline, oasm, fits, comparison, warnings: edges.warnings() })
+    Ok(Results { confounds: baseline, oasm, fits, comparison, warnings: edges.warnings(), edges: edges.shares })
 }
 
 /// The pooled states of one layer, by checkpoint; they are not needed again.
@@ -273,6 +281,7 @@ fn take_layer(states: &mut [Vec<Pooled>], layer: Layer) -> Vec<(usize, Pooled)> 
 /// How often the chosen alpha lay at the edge of its grid.
 #[derive(Default)]
 struct Edges {
+    shares: Vec<(String, f64)>,
     fits: usize,
     over_limit: usize,
     widened: usize,
@@ -280,13 +289,9 @@ struct Edges {
 }
 
 impl Edges {
-    fn add(&mut self, space: &SpaceFit) {
-        if space.fit.scores.iter().flatten().all(|t| t.cod.value().is_none()) {
-            // Nothing was fitted: no alpha was better than another.
-            return;
-        }
-        let shares: Vec<f64> = space.fit.scores.iter().flatten().map(|t| t.alpha_at_edge).collect();
-        let share = crate::stats::mean(&shares).unwrap_or(0.0);
+    fn add(&mut self, name: String, space: &SpaceFit) {
+        let Some(share) = space.share_at_edge() else { return };
+        self.shares.push((name, share));
         self.fits += 1;
         self.over_limit += usize::from(share > EDGE_LIMIT);
         self.largest = self.largest.max(share);
@@ -370,6 +375,7 @@ fn record(
             blas: blas_description(),
         },
         warnings,
+        audit: Vec::new(),
         timings,
         planted,
         comparison: results.comparison,

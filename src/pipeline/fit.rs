@@ -23,6 +23,18 @@ pub struct SpaceFit {
     pub grids: Vec<AlphaGrid>,
 }
 
+impl SpaceFit {
+    /// Share of choices at an edge of the grid, over subjects and targets; none where nothing was fitted: no alpha was
+    /// better than another.
+    pub fn share_at_edge(&self) -> Option<f64> {
+        let all = || self.fit.scores.iter().flatten();
+        all().any(|t| t.cod.value().is_some()).then(|| {
+            let shares: Vec<f64> = all().map(|t| t.alpha_at_edge).collect();
+            crate::stats::mean(&shares).unwrap_or(0.0)
+        })
+    }
+}
+
 /// Held-out predictions of one cohort.
 pub struct Predictions {
     /// Index of the cohort in [`Prepared::cohorts`].
@@ -31,6 +43,8 @@ pub struct Predictions {
     pub folds: Vec<usize>,
     /// Predictions (rows, subjects · targets).
     pub values: Array2<f64>,
+    /// Means over the training rows (folds, subjects · targets).
+    pub train_mean: Array2<f64>,
 }
 
 /// Fits a feature space to the responses of every subject.
@@ -56,7 +70,12 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
             let of_row = distinct(pieces);
             groups = Some(GroupSums::new(cohort.y().view(), &fit, &folds, &of_row));
         }
-        predictions.push(Predictions { cohort: index, folds: folds.of_row().to_vec(), values: fit.predicted });
+        predictions.push(Predictions {
+            cohort: index,
+            folds: folds.of_row().to_vec(),
+            values: fit.predicted,
+            train_mean: fit.train_mean,
+        });
         grids.push(fit.grid);
     }
     // Back into the order of the study, whatever cohorts there were.

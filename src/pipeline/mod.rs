@@ -1,6 +1,7 @@
-//! The verbs of the program, each one library call: preflight, extract, parcellate, fit, compare, report.
+//! The verbs of the program, each one library call: preflight, audit, extract, parcellate, fit, compare, report.
 
 mod arrays;
+mod audit;
 mod compare;
 mod extract;
 mod fit;
@@ -13,6 +14,7 @@ mod resample;
 mod states;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
+pub use audit::{Audited, audit, check, explained};
 pub use compare::{Finished, compare, compare_demo};
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
 pub use parcellate::{ParcellateSpec, Parcellated, ParcellatedRun, parcellate};

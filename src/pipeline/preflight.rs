@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::extract::read_texts;
 use crate::encoder::{Checkpoint, Tokens};
 use crate::encoding::{Folds, is_constant};
 use crate::error::{Code, Error, Problems, Warning, first_five};
@@ -40,6 +41,8 @@ pub struct Prepared {
     pub others: Vec<Array2<f64>>,
     /// For each stimulus the index of its distinct text.
     pub text_of_row: Vec<usize>,
+    /// Texts that checkpoints were fine-tuned on.
+    pub finetuning: Vec<String>,
     /// Every file that was read.
     pub inputs: Vec<InputRecord>,
     /// What the user must know.
@@ -143,6 +146,10 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         }
         _ => Vec::new(),
     };
+    let mut finetuning = Vec::new();
+    for path in &plan.finetuning {
+        finetuning.extend(found.keep(read_texts(path)).unwrap_or_default());
+    }
     Problems::check(found.problems)?;
     let text_of_row = texts.map(|((_, of_row), _)| of_row).unwrap_or_default();
     match (stimuli, joined, folds) {
@@ -157,6 +164,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
             checkpoints,
             others,
             text_of_row,
+            finetuning,
             inputs: found.inputs,
             warnings: found.warnings,
         }),

@@ -148,6 +148,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             blas: "OpenBLAS".to_owned(),
         },
         warnings: Vec::new(),
+        audit: Vec::new(),
         timings: vec![
             StageRecord { stage: "extract".to_owned(), seconds: 3.21 },
             StageRecord { stage: "fit".to_owned(), seconds: 74.9 },

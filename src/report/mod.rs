@@ -3,6 +3,7 @@
 //! Everything is read off the [`RunRecord`]; no score is computed here. Labels, ids and file names come from
 //! strangers and are written through one escaping type.
 
+mod audit;
 mod findings;
 mod markup;
 mod methods;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::plan::Overrides;
-use super::spec::{FoldKind, StudySpec};
+use super::spec::{FoldKind, SeriesSection, StudySpec};
 use crate::encoding::FoldSpec;
 use crate::error::{Code, Error};
 
@@ -14,13 +14,13 @@ const GAP_VOLUMES: usize = 2;
 /// Seed of shuffled folds.
 const SHUFFLE_SEED: u64 = 0;
 
-/// The folds and the gap; what is wrong with them goes to `problems`.
+/// The folds and the default gap; what is wrong with them goes to `problems`.
 pub(super) fn planned(
     spec: &StudySpec,
     study: &Path,
     overrides: &Overrides,
     problems: &mut Vec<Error>,
-) -> (FoldSpec, usize) {
+) -> (FoldSpec, Option<usize>) {
     let encoding = &spec.encoding;
     let k = encoding.k.unwrap_or(DEFAULT_FOLDS);
     let folds = match overrides.folds.or(encoding.folds).unwrap_or(FoldKind::Contiguous) {
@@ -56,26 +56,23 @@ pub(super) fn planned(
                 .hint("Use contiguous folds; to see what shuffling does, add --allow-leaky-folds"),
         );
     }
-    (folds, gap(spec, study, problems))
+    (folds, spec.series.and_then(|series| default_gap(series, study, problems)))
 }
 
-/// The gap that the study gives; else the longest delay and two volumes for a time series, and none for trials.
-fn gap(spec: &StudySpec, study: &Path, problems: &mut Vec<Error>) -> usize {
-    let default = spec.series.map_or(0, |series| {
-        let usable = series.tr.is_finite() && series.tr > 0.0;
-        if !usable || !(0.0..=120.0).contains(&series.longest_delay) {
-            problems.push(
-                Error::new(
-                    Code::Rc01,
-                    study.display(),
-                    format!("[series] has tr = {} and longest_delay = {}", series.tr, series.longest_delay),
-                )
-                .expected("a positive tr and a delay from 0 to 120, both in seconds"),
-            );
-            return 0;
-        }
-        // Guards against 8 / 0.8 coming out as 10.000000000000002.
-        (series.longest_delay / series.tr - 1e-9).ceil() as usize + GAP_VOLUMES
-    });
-    spec.encoding.gap.unwrap_or(default)
+/// The longest delay and two volumes.
+fn default_gap(series: SeriesSection, study: &Path, problems: &mut Vec<Error>) -> Option<usize> {
+    let usable = series.tr.is_finite() && series.tr > 0.0;
+    if !usable || !(0.0..=120.0).contains(&series.longest_delay) {
+        problems.push(
+            Error::new(
+                Code::Rc01,
+                study.display(),
+                format!("[series] has tr = {} and longest_delay = {}", series.tr, series.longest_delay),
+            )
+            .expected("a positive tr and a delay from 0 to 120, both in seconds"),
+        );
+        return None;
+    }
+    // Guards against a quotient such as 10.000000000000002.
+    Some((series.longest_delay / series.tr - 1e-9).ceil() as usize + GAP_VOLUMES)
 }

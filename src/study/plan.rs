@@ -60,8 +60,8 @@ pub struct Plan {
     pub folds: FoldSpec,
     /// Rows on both sides of a test block that do not train, within its run.
     pub gap: usize,
-    /// Whether the rows are volumes of a time series.
-    pub is_series: bool,
+    /// The gap of a time series when the study gives none; none for trials.
+    pub default_gap: Option<usize>,
     /// Files with texts that checkpoints were fine-tuned on.
     pub finetuning: Vec<PathBuf>,
     /// Untrained seeds of the first checkpoint that were added.
@@ -176,7 +176,7 @@ impl Plan {
         let layers = layers.map_err(|e| problems.push(e)).ok();
         checkpoints.extend(untrained(&checkpoints, overrides.untrained));
         problems.extend(repeated_label(&checkpoints));
-        let (folds, gap) = folds::planned(&spec, study, overrides, &mut problems);
+        let (folds, default_gap) = folds::planned(&spec, study, overrides, &mut problems);
         let (Some(responses), Some(alphas), Some(layers), true) = (responses, alphas, layers, problems.is_empty())
         else {
             return Err(problems);
@@ -210,8 +210,8 @@ impl Plan {
             long_text: overrides.long_text.or(spec.features.long_text).unwrap_or_default(),
             layers,
             folds,
-            gap,
-            is_series: spec.series.is_some(),
+            gap: spec.encoding.gap.or(default_gap).unwrap_or(0),
+            default_gap,
             finetuning: spec.finetuning.texts.iter().map(|t| folder.join(t)).collect(),
             untrained: overrides.untrained,
             metrics: overrides.metrics.clone(),
