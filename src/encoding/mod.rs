@@ -1,10 +1,13 @@
 //! Encoding models: cross-validated ridge, one alpha per target, and its scores.
 
 mod alphas;
+pub mod ceiling;
 pub mod cv;
 pub mod engine;
 mod folds;
+pub mod geometry;
 mod metric_name;
+pub mod patterns;
 pub mod ridge;
 mod score;
 mod target_scores;

@@ -4,18 +4,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ndarray::s;
 use rayon::prelude::*;
 
 use super::audit;
+use super::ceiling_tables;
 use super::fit::{SpaceFit, fit_space};
+use super::metrics::{self, Metrics};
 use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
 use super::report;
 use super::states::{Pooled, extract};
-use crate::compare::{Comparison, baselines, compare_layer};
+use crate::compare::{Ceiling, Comparison, baselines, ceilings, compare_layer};
 use crate::compute::cpu::{blas_description, single_threaded_blas};
 use crate::encoder::{Attestation, AttestedTensors, attest};
 use crate::encoding::EDGE_LIMIT;
+use crate::encoding::ceiling::SubjectRows;
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::features::{self, CHARACTERS, FeatureSpace, WORDS};
 use crate::ids::Layer;
@@ -164,6 +168,7 @@ fn run_into(
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit, &results.oasm.fit)?;
     outputs::write_comparison(folder, &results.comparison, prepared.plan.folds)?;
     outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
+    ceiling_tables::write(folder, &prepared, &results.comparison)?;
     clock.lap("tables");
     let measured =
         audit::Measured { oasm: Some(&results.oasm), attestations: &attestations, edges: &results.edges, layer_zero };
@@ -215,10 +220,13 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
     let score = prepared.plan.score;
     let mut comparison = Comparison::new(score, &labels, &baseline.fit, prepared.subjects.len(), &resamples);
     comparison.oasm = baselines(&oasm.fit, &resamples);
+    comparison.ceilings = ceilings_of(prepared);
     let mut fits: Vec<CheckpointFits> =
         labels.iter().map(|label| CheckpointFits { label: label.clone(), layers: Vec::new() }).collect();
     let mut edges = Edges::default();
     edges.add(features::CONFOUNDS.to_owned(), &baseline);
+    let wanted = Metrics::new(prepared);
+    let mut measured = Vec::new();
     let threads = rayon::current_num_threads().max(1);
     write_parquet_batches(&folder.join("predictions.parquet"), |append| {
         append(&outputs::prediction_rows(prepared, features::CONFOUNDS, None, &baseline.predictions))?;
@@ -230,7 +238,7 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
             let done: Result<Vec<_>> = jobs
                 .into_par_iter()
                 .map(|(layer, spaces)| {
-                    let fitted: Result<Vec<(usize, SpaceFit)>> = spaces
+                    let fitted: Result<Vec<(usize, SpaceFit, Vec<metrics::Measured>)>> = spaces
                         .into_iter()
                         .map(|(checkpoint, pooled)| {
                             let width = prepared.checkpoints[checkpoint].checkpoint.width();
@@ -239,12 +247,13 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
                             let space =
                                 FeatureSpace::from_texts(name, ids, &pooled.vectors, width, &prepared.text_of_row);
                             let fit = fit_space(prepared, &space, watch)?;
+                            let more = wanted.of(prepared, &space, &fit)?;
                             watch.advance(1);
-                            Ok((checkpoint, fit))
+                            Ok((checkpoint, fit, more))
                         })
                         .collect();
                     let fitted = fitted?;
-                    let named: Vec<_> = fitted.iter().map(|(c, f)| (labels[*c].as_str(), &f.fit)).collect();
+                    let named: Vec<_> = fitted.iter().map(|(c, f, _)| (labels[*c].as_str(), &f.fit)).collect();
                     let compared =
                         compare_layer(layer, &named, &labels[0], &baseline.fit, score, &prepared.targets, &resamples);
                     Ok((layer, fitted, compared))
@@ -252,18 +261,38 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
                 .collect();
             for (layer, fitted, compared) in done? {
                 comparison.add_layer(compared);
-                for (checkpoint, space) in fitted {
+                for (checkpoint, space, more) in fitted {
                     let label = &labels[checkpoint];
                     edges.add(format!("layer {layer} of {label}"), &space);
                     append(&outputs::prediction_rows(prepared, label, Some(layer), &space.predictions))?;
                     fits[checkpoint].layers.push((layer, space.fit));
+                    comparison.metrics.extend(more.iter().map(|m| m.point(label, layer)));
+                    measured.push((label.clone(), layer, more));
                 }
             }
         }
         Ok(())
     })?;
     watch.end();
+    metrics::write(folder, prepared, &measured)?;
     Ok(Results { confounds: baseline, oasm, fits, comparison, warnings: edges.warnings(), edges: edges.shares })
+}
+
+/// The ceilings of the study's responses.
+pub(super) fn ceilings_of(prepared: &Prepared) -> Vec<Ceiling> {
+    let targets = prepared.targets.len();
+    let subjects: Vec<SubjectRows<'_>> = prepared
+        .cohorts
+        .iter()
+        .flat_map(|cohort| {
+            (0..cohort.subjects().len()).map(move |s| SubjectRows {
+                rows: cohort.rows(),
+                y: cohort.y().slice(s![.., s * targets..(s + 1) * targets]),
+            })
+        })
+        .collect();
+    let runs = prepared.stimuli.runs();
+    ceilings(&subjects, &runs, &prepared.text_of_row, &prepared.folds, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
 }
 
 /// The pooled states of one layer, by checkpoint; they are not needed again.

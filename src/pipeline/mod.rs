@@ -2,9 +2,11 @@
 
 mod arrays;
 mod audit;
+mod ceiling_tables;
 mod compare;
 mod extract;
 mod fit;
+mod metrics;
 mod outputs;
 mod parcellate;
 mod parts;

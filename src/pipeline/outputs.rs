@@ -74,7 +74,7 @@ fn score_rows(
 }
 
 /// Says in every row that the folds leak, where they do.
-fn stamp(table: &mut OutputTable, folds: FoldSpec, rows: usize) {
+pub(super) fn stamp(table: &mut OutputTable, folds: FoldSpec, rows: usize) {
     if folds.leaks() {
         table.push("leaky_folds".to_owned(), Output::Text(vec!["shuffled".to_owned(); rows]));
     }
@@ -205,7 +205,7 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison, folds: FoldSp
     table.write_csv(&folder.join("layers.csv"))
 }
 
-fn reason(score: Score) -> String {
+pub(super) fn reason(score: Score) -> String {
     score.reason().map_or(String::new(), |r| r.to_string())
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::compare::{Baseline, Curve, Difference, Point, TargetMeans, Unit};
+use crate::compare::{Baseline, Ceiling, Curve, Difference, Point, TargetMeans, Unit};
 use crate::encoding::Score;
+use crate::encoding::ceiling::CeilingKind;
 
 const TARGETS: usize = 8;
 const PLANTED: usize = 3;
@@ -40,6 +41,18 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         oasm: ScoreName::ALL
             .map(|score| Baseline { score, mean: Score::Value(-0.004), interval: Some((-0.01, 0.002)) })
             .to_vec(),
+        ceilings: [ScoreName::R, ScoreName::Cod]
+            .map(|score| Ceiling {
+                kind: CeilingKind::Loso,
+                score,
+                mean: Score::Value(0.2),
+                interval: Some((0.15, 0.26)),
+                foldwise: None,
+                tau: None,
+                targets: Vec::new(),
+            })
+            .to_vec(),
+        metrics: Vec::new(),
         confound_gains: Vec::new(),
         layer_differences: Vec::new(),
         target_differences: Vec::new(),

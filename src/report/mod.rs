@@ -4,9 +4,11 @@
 //! strangers and are written through one escaping type.
 
 mod audit;
+mod ceiling;
 mod findings;
 mod markup;
 mod methods;
+mod metrics;
 mod number;
 mod page;
 mod provenance;

@@ -11,7 +11,7 @@ use crate::record::RunRecord;
 use crate::report::findings::{BestLayer, Findings, Verdict, gain, points};
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
-use crate::report::table;
+use crate::report::{ceiling, metrics, table};
 
 /// Targets listed by size of their difference.
 const LARGEST: usize = 20;
@@ -23,6 +23,8 @@ pub(super) fn sections(h: &mut Html, record: &RunRecord) {
         layers(h, record);
         h.leaf("h3", &[], "Baselines");
         baselines(h, record);
+        ceiling::section(h, record);
+        metrics::section(h, record);
     });
     if !record.comparison.layer_differences.is_empty() {
         h.element("section", &[("id", "differences")], |h| {

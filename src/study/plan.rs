@@ -210,7 +210,8 @@ impl Plan {
             long_text: overrides.long_text.or(spec.features.long_text).unwrap_or_default(),
             layers,
             folds,
-            gap: spec.encoding.gap.or(default_gap).unwrap_or(0),
+            // Among shuffled rows a gap would leave nothing to train on, and hide what shuffling does.
+            gap: if folds.leaks() { 0 } else { spec.encoding.gap.or(default_gap).unwrap_or(0) },
             default_gap,
             finetuning: spec.finetuning.texts.iter().map(|t| folder.join(t)).collect(),
             untrained: overrides.untrained,
