@@ -7,6 +7,7 @@ mod messages;
 mod parcellate;
 mod progress;
 mod resample;
+mod selftest;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The verbs of the program, each one library call: preflight, audit, extract, parcellate, fit, compare, report.
+//! The verbs of the program, each one library call: preflight, audit, selftest, extract, parcellate, fit, compare, report.
 
 mod arrays;
 mod audit;
@@ -13,6 +13,7 @@ mod parts;
 mod preflight;
 mod report;
 mod resample;
+mod selftest;
 mod states;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
@@ -24,4 +25,5 @@ pub use parts::Context;
 pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
 pub use resample::{ResampleSpec, ResampledFiles, resample};
+pub use selftest::{Noise, Null, Power, Recovery, Selftest, selftest};
 pub use states::{Extraction, Pooled, extract};
