@@ -423,3 +423,34 @@ fn what_must_not_matter_does_not() {
     assert!(one.checkpoints.iter().any(|c| c.label == "untrained-0" && c.untrained_seed == Some(0)));
     assert!(study.read("one/report.html").contains("untrained, 1 seed: mean (range)"));
 }
+
+/// A study's own design with a planted layer: power grows with the effect, and nothing is found where nothing is.
+#[test]
+fn the_selftest_says_what_could_be_seen() {
+    let study = series();
+    let run = |arguments: &[String]| {
+        brainscore().arg("selftest").args(arguments).args(["--no-cache", "--json", "--threads", "1"]).output().unwrap()
+    };
+    let of = |name: &str| study.path(name).display().to_string();
+    let output = run(&[of("study.toml"), format!("m={}", of("model"))]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    assert_eq!(
+        (&found["checkpoint"], &found["layer"], &found["against"]),
+        (&json!("m"), &json!(1), &json!("the confounds"))
+    );
+    let noise = found["noise"]["autocorrelation"].as_f64().unwrap();
+    assert!((0.75..0.95).contains(&noise), "0.9 was drawn: {noise}");
+    let recovery = found["recovery"].as_array().unwrap();
+    assert!(recovery.iter().any(|r| r["recovered"] == json!(true)), "{found}");
+    let cods: Vec<f64> = recovery[..3].iter().map(|r| r["cod"].as_f64().unwrap()).collect();
+    assert!(cods.windows(2).all(|w| w[0] < w[1]), "{cods:?}");
+    let r = found["null"].as_array().unwrap().iter().find(|n| n["score"] == "r").unwrap();
+    assert_eq!((&r["studies"], &r["calibrated"]), (&json!(500), &json!(true)), "{r}");
+    let power = found["power"].as_array().unwrap();
+    let last = |p: &Value| p["by_subjects"].as_array().unwrap().last().unwrap()[1].as_f64().unwrap();
+    assert!(last(&power[5]) > last(&power[0]), "{power:?}");
+    let alone = run(&[of("study.toml")]);
+    assert_eq!(alone.status.code(), Some(2), "a study without a checkpoint");
+    let layer = run(&[of("study.toml"), of("model"), "--layer".to_owned(), "9".to_owned()]);
+    assert_eq!(layer.status.code(), Some(2));
+}
