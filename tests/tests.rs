@@ -16,5 +16,6 @@ mod states;
 mod support;
 mod tokenizers;
 mod tolerance;
+mod trust;
 mod weights;
 mod words;

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::features::FeatureSpace;
 use crate::ids::SubjectId;
 use crate::responses::Aligned;
+use crate::stats::distinct;
 use crate::watch::Watch;
 
 /// The fits of one feature space.
@@ -23,6 +24,18 @@ pub struct SpaceFit {
     pub grids: Vec<AlphaGrid>,
 }
 
+impl SpaceFit {
+    /// Share of choices at an edge of the grid, over subjects and targets; none where nothing was fitted: no alpha was
+    /// better than another.
+    pub fn share_at_edge(&self) -> Option<f64> {
+        let all = || self.fit.scores.iter().flatten();
+        all().any(|t| t.cod.value().is_some()).then(|| {
+            let shares: Vec<f64> = all().map(|t| t.alpha_at_edge).collect();
+            crate::stats::mean(&shares).unwrap_or(0.0)
+        })
+    }
+}
+
 /// Held-out predictions of one cohort.
 pub struct Predictions {
     /// Index of the cohort in [`Prepared::cohorts`].
@@ -31,6 +44,8 @@ pub struct Predictions {
     pub folds: Vec<usize>,
     /// Predictions (rows, subjects · targets).
     pub values: Array2<f64>,
+    /// Means over the training rows (folds, subjects · targets).
+    pub train_mean: Array2<f64>,
 }
 
 /// Draws of band weights that `unique cod` chooses from, and their seed.
@@ -83,16 +98,25 @@ fn fit_cohorts(prepared: &Prepared, features: &FeatureSpace, fit: &mut Fit<'_>) 
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
         let aligned = Aligned::new(features, cohort)?;
         let folds = prepared.folds.subset(cohort.rows());
-        let fit = fit(aligned.x().view(), cohort.y().view(), &folds)?;
+        let others = prepared.others.get(index).map(|y| y.view());
+        let fit = fit(aligned.x().view(), others.unwrap_or(cohort.y().view()), &folds)?;
         let mut scores = score(cohort.y().view(), &fit, &folds);
         // Fold by fold values are many; the tables hold their summary.
         scores.iter_mut().for_each(|s| s.per_fold = Vec::new());
         by_id.extend(cohort.subjects().iter().zip(by_subject(scores, n_targets)));
         if prepared.subjects.len() == 1 {
-            let of_row: Vec<usize> = cohort.rows().iter().map(|r| prepared.stimuli.groups()[*r]).collect();
+            // A group that shuffled folds tear apart is resampled in its pieces.
+            let pieces =
+                cohort.rows().iter().zip(folds.of_row()).map(|(r, fold)| (prepared.stimuli.groups()[*r], *fold));
+            let of_row = distinct(pieces);
             groups = Some(GroupSums::new(cohort.y().view(), &fit, &folds, &of_row));
         }
-        predictions.push(Predictions { cohort: index, folds: folds.of_row().to_vec(), values: fit.predicted });
+        predictions.push(Predictions {
+            cohort: index,
+            folds: folds.of_row().to_vec(),
+            values: fit.predicted,
+            train_mean: fit.train_mean,
+        });
         grids.push(fit.grid);
     }
     // Back into the order of the study, whatever cohorts there were.

@@ -1,7 +1,8 @@
 //! The summary for a terminal: aligned columns, plain characters.
 
+use crate::plot::seeds::Seeds;
 use crate::plot::words::{counted, percent, units};
-use crate::record::RunRecord;
+use crate::record::{RunRecord, Severity};
 use crate::report::findings::{Findings, Verdict};
 use crate::report::number::{self, number, signed};
 use crate::report::summary::{recovery_verdict, scope};
@@ -25,6 +26,9 @@ pub(super) fn summary(record: &RunRecord) -> String {
         ),
         String::new(),
     ];
+    if record.plan.folds.leaks() {
+        lines.insert(0, "LEAKY FOLDS: shuffled. No number below is an estimate for new data.".to_owned());
+    }
     let head = ["checkpoint", "best layer", results.score.as_str(), "interval", "over confounds", "unique cod"];
     // Not asked for, not shown.
     let columns = head.len() - usize::from(results.unique_cod.is_empty());
@@ -55,6 +59,10 @@ pub(super) fn summary(record: &RunRecord) -> String {
     }
     let rows: Vec<Vec<String>> = rows.into_iter().map(|r| r.into_iter().take(columns).collect()).collect();
     lines.extend(aligned(&rows));
+    if let Some(seeds) = Seeds::of(record) {
+        let text = seeds.in_words(record, number).replace(['−', '–'], "-");
+        lines.push(format!("Untrained, {}: {text}.", counted(seeds.n, "seed")));
+    }
     if findings.best.iter().any(|b| b.n_layers > 1) {
         lines.push("The best of several layers is optimistic: chosen on the data that scored it.".to_owned());
     }
@@ -96,6 +104,11 @@ pub(super) fn summary(record: &RunRecord) -> String {
                 counted(outcome.n_planted, "planted target"),
             ));
         }
+    }
+    let severe = record.audit.iter().filter(|f| f.severity == Severity::Severe);
+    for finding in severe {
+        lines.push(String::new());
+        lines.push(format!("SEVERE {}: {}. {}.", finding.code, finding.found, finding.remedy));
     }
     if !record.warnings.is_empty() {
         lines.push(String::new());

@@ -1,10 +1,11 @@
 //! What the user asks for: the study file as written, and the plan that will run.
 
 pub mod demo;
+mod folds;
 mod plan;
 mod spec;
 
 pub use plan::{
     BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan, UniqueLayers,
 };
-pub use spec::StudySpec;
+pub use spec::{FoldKind, StudySpec};
