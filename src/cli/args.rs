@@ -133,6 +133,13 @@ pub(super) struct SharedArgs {
     /// study's, else refuse].
     #[arg(long, value_name = "HOW", value_parser = long_text)]
     pub long_text: Option<LongText>,
+    /// Call differences within ± this equivalent when two one-sided t tests say so; in units of the score [default: the
+    /// study's, else no such test].
+    #[arg(long, value_name = "M")]
+    pub margin: Option<f64>,
+    /// Random permutations of a test, where there are too many to use all [default: the study's, else 10000].
+    #[arg(long, value_name = "N")]
+    pub permutations: Option<usize>,
     /// Layers that get `unique cod`, what they add to the confounds in a joint (banded) model: best (of each checkpoint),
     /// all (about 100 times the work of the plain fits) or none.
     #[arg(long, value_name = "LAYERS", default_value = "best", value_parser = unique_layers)]

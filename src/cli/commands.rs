@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Problems, Status, Warning, first_five};
 use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared, Want};
 use crate::report;
 use crate::store::{StateCache, default_cache_folder};
-use crate::study::{LayerSelection, Overrides, Plan};
+use crate::study::{InferenceFlags, LayerSelection, Overrides, Plan};
 
 /// Runs a command; `None` is success.
 pub(super) fn run(args: Args) -> Option<Status> {
@@ -83,6 +83,7 @@ pub(super) fn threads(asked: Option<u16>) -> Result<(), Error> {
 
 pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
     let layers = Some(shared.layers.clone()).filter(|l| l != "all");
+    let inference = InferenceFlags { permutations: shared.permutations, margin: shared.margin };
     Overrides {
         layers,
         pooling: shared.pooling,
@@ -90,6 +91,7 @@ pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
         unique: shared.unique,
         precision: shared.precision,
         memory: shared.memory,
+        inference,
         folds: shared.folds,
         allow_leaky_folds: shared.allow_leaky_folds,
         ..Overrides::default()
@@ -281,6 +283,11 @@ fn summary(finished: &Finished) -> serde_json::Value {
         "curves": comparison.curves,
         "confounds": comparison.confounds,
         "layer_differences": comparison.layer_differences,
+        "best_layers": comparison.best_layers,
+        "best_differences": comparison.best_differences,
+        "profile_differences": comparison.profile_differences,
+        "group_contrasts": comparison.group_contrasts,
+        "tests": comparison.tests,
         "warnings": finished.record.warnings,
     })
 }

@@ -171,8 +171,9 @@ fn run_into(
     results.warnings.extend(warnings);
     clock.lap("encoding models");
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit, &results.oasm.fit)?;
-    outputs::write_comparison(folder, &results.comparison, prepared.plan.folds)?;
+    outputs::write_comparison(folder, &results.comparison, prepared.targets.len(), prepared.plan.folds)?;
     outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
+    outputs::write_groups(folder, &results.comparison, prepared.plan.folds)?;
     ceiling_tables::write(folder, &prepared, &results.comparison)?;
     clock.lap("tables");
     let measured =
@@ -277,6 +278,11 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
     })?;
     watch.end();
     add_unique(prepared, states, &confounds, &baseline.fit, &mut fits, &mut comparison, &resamples, watch)?;
+    let all: Vec<_> = fits.iter().map(|c| (c.label.as_str(), c.layers.as_slice())).collect();
+    comparison.test(&all, &baseline.fit, &prepared.plan.inference, &resamples);
+    if let Some(groups) = &prepared.groups {
+        comparison.contrast(&all, groups, &prepared.plan.inference);
+    }
     metrics::write(folder, prepared, &measured)?;
     Ok(Results { confounds: baseline, oasm, fits, comparison, warnings: edges.warnings(), edges: edges.shares })
 }
@@ -384,6 +390,7 @@ fn record(
             alphas: plan.alphas,
             score: plan.score,
             confounds,
+            inference: plan.inference,
             precision: plan.precision.as_str().to_owned(),
             unique: plan.unique.as_str().to_owned(),
             memory: plan.memory,

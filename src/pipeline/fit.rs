@@ -1,9 +1,9 @@
 //! One feature space against all subjects: held-out predictions and scores.
 
-use ndarray::{Array2, ArrayView2, Axis, concatenate};
+use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 
 use super::preflight::Prepared;
-use crate::compare::{LayerFit, by_subject};
+use crate::compare::{ByGroup, LayerFit, SubjectParts, by_subject};
 use crate::encoding::cv::CvFit;
 use crate::encoding::engine::{self, Bands, Options, random_weights};
 use crate::encoding::{AlphaGrid, Folds, GroupSums, TargetScores, score};
@@ -94,6 +94,10 @@ fn fit_cohorts(prepared: &Prepared, features: &FeatureSpace, fit: &mut Fit<'_>) 
     let n_targets = prepared.targets.len();
     let mut by_id: Vec<(&SubjectId, Vec<TargetScores>)> = Vec::new();
     let mut groups = None;
+    let name = prepared.plan.score;
+    let alone = prepared.subjects.len() == 1;
+    let pieces = pieces(prepared);
+    let mut by_group = ByGroup::new(prepared.subjects.len(), fold_of_group(prepared, &pieces, alone));
     let (mut predictions, mut grids) = (Vec::new(), Vec::new());
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
         let aligned = Aligned::new(features, cohort)?;
@@ -101,16 +105,28 @@ fn fit_cohorts(prepared: &Prepared, features: &FeatureSpace, fit: &mut Fit<'_>) 
         let others = prepared.others.get(index).map(|y| y.view());
         let fit = fit(aligned.x().view(), others.unwrap_or(cohort.y().view()), &folds)?;
         let mut scores = score(cohort.y().view(), &fit, &folds);
+        let of_row: Vec<usize> = cohort.rows().iter().map(|r| pieces[*r]).collect();
+        let of_row = if alone { numbered(&of_row) } else { of_row };
+        let fold_names: Vec<usize> =
+            (0..folds.count()).map(|k| prepared.folds.of_row()[cohort.rows()[folds.test_rows(k)[0]]]).collect();
+        for (s, (subject, own)) in cohort.subjects().iter().zip(scores.chunks(n_targets)).enumerate() {
+            let columns = s![.., s * n_targets..(s + 1) * n_targets];
+            let y = cohort.y().slice(columns);
+            let sums = GroupSums::of(y, fit.predicted.slice(columns), fit.train_mean.slice(columns), &folds, &of_row);
+            let at = prepared.subjects.iter().position(|s| s == subject).unwrap_or(s);
+            let parts = SubjectParts {
+                sums: &sums,
+                inner_error: fit.inner_error.slice(columns),
+                folds: &fold_names,
+                y,
+                scores: own,
+            };
+            by_group.enter(at, &parts, name);
+            groups = alone.then_some(sums);
+        }
         // Fold by fold values are many; the tables hold their summary.
         scores.iter_mut().for_each(|s| s.per_fold = Vec::new());
         by_id.extend(cohort.subjects().iter().zip(by_subject(scores, n_targets)));
-        if prepared.subjects.len() == 1 {
-            // A group that shuffled folds tear apart is resampled in its pieces.
-            let pieces =
-                cohort.rows().iter().zip(folds.of_row()).map(|(r, fold)| (prepared.stimuli.groups()[*r], *fold));
-            let of_row = distinct(pieces);
-            groups = Some(GroupSums::new(cohort.y().view(), &fit, &folds, &of_row));
-        }
         predictions.push(Predictions {
             cohort: index,
             folds: folds.of_row().to_vec(),
@@ -122,5 +138,33 @@ fn fit_cohorts(prepared: &Prepared, features: &FeatureSpace, fit: &mut Fit<'_>) 
     // Back into the order of the study, whatever cohorts there were.
     by_id.sort_by_key(|(subject, _)| prepared.subjects.iter().position(|s| s == *subject));
     let scores = by_id.into_iter().map(|(_, scores)| scores).collect();
-    Ok(SpaceFit { fit: LayerFit { scores, groups, joint: None }, predictions, grids })
+    Ok(SpaceFit { fit: LayerFit { scores, groups, by_group: Some(by_group), joint: None }, predictions, grids })
+}
+
+/// The group of each stimulus. A group that shuffled folds tear apart is resampled in its pieces.
+fn pieces(prepared: &Prepared) -> Vec<usize> {
+    distinct(prepared.stimuli.groups().iter().zip(prepared.folds.of_row()))
+}
+
+/// The outer fold of each group; with one subject, of each group that it saw.
+fn fold_of_group(prepared: &Prepared, pieces: &[usize], alone: bool) -> Vec<usize> {
+    let rows: Vec<usize> = match prepared.cohorts.first() {
+        Some(cohort) if alone => cohort.rows().to_vec(),
+        _ => (0..prepared.stimuli.len()).collect(),
+    };
+    let groups: Vec<usize> = rows.iter().map(|r| pieces[*r]).collect();
+    let groups = if alone { numbered(&groups) } else { groups };
+    let mut fold = vec![0; groups.iter().max().map_or(0, |g| g + 1)];
+    for (row, group) in rows.iter().zip(groups) {
+        fold[group] = prepared.folds.of_row()[*row];
+    }
+    fold
+}
+
+/// Labels as numbers without gaps: a group that a subject did not see is no unit of anything.
+fn numbered(labels: &[usize]) -> Vec<usize> {
+    let mut seen = labels.to_vec();
+    seen.sort_unstable();
+    seen.dedup();
+    labels.iter().map(|l| seen.partition_point(|s| s < l)).collect()
 }

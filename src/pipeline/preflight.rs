@@ -16,6 +16,7 @@ use ndarray::Array2;
 use crate::responses::{Cohort, MEAN_SUBJECT, Responses, SubjectColumn};
 use crate::stimuli::Stimuli;
 use crate::study::{Plan, ResponseTables};
+use crate::subjects::{SubjectColumns, SubjectGroups};
 
 /// A plan whose inputs have been read and found to belong together.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Prepared {
     pub text_of_row: Vec<usize>,
     /// Texts that checkpoints were fine-tuned on.
     pub finetuning: Vec<String>,
+    /// Groups of subjects, where the study has them.
+    pub groups: Option<SubjectGroups>,
     /// Every file that was read.
     pub inputs: Vec<InputRecord>,
     /// What the user must know.
@@ -136,6 +139,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         }
         _ => None,
     };
+    let groups = joined.as_ref().and_then(|(_, _, subjects, _)| read_subjects(&plan, subjects, &mut found));
     if let (Some((_, cohorts, _, targets)), Some(folds)) = (&joined, &folds) {
         check_folds(cohorts, folds, &mut found);
         check_targets(cohorts, targets, &mut found);
@@ -165,6 +169,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
             others,
             text_of_row,
             finetuning,
+            groups,
             inputs: found.inputs,
             warnings: found.warnings,
         }),
@@ -179,6 +184,16 @@ fn read_stimuli(plan: &Plan, found: &mut Findings) -> Option<Stimuli> {
     let (stimuli, warnings) = found.keep(Stimuli::from_table(&table, &plan.columns))?;
     found.warnings.extend(warnings);
     Some(stimuli)
+}
+
+fn read_subjects(plan: &Plan, subjects: &[SubjectId], found: &mut Findings) -> Option<SubjectGroups> {
+    let of = plan.subjects.as_ref()?;
+    let table = found.keep(Table::read(&of.path))?;
+    found.input("subjects", &of.path, table.digest());
+    let columns = SubjectColumns { id: &of.id, group: &of.group, covariates: &of.covariates };
+    let (groups, warnings) = found.keep(SubjectGroups::from_table(&table, columns, subjects))?;
+    found.warnings.extend(warnings);
+    Some(groups)
 }
 
 /// The id of the first stimulus with each distinct text.

@@ -173,6 +173,7 @@ pub const RUN_ENTRIES: &[&str] = &[
     "ceilings.csv",
     "normalised.csv",
     "metrics.csv",
+    "groups.csv",
     "layerwise.svg",
     "layerwise.png",
     "difference.svg",

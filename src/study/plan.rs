@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::folds;
+use super::inference::{InferenceFlags, SubjectsPlan, settings};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
+use crate::compare::Settings;
 use crate::compute::cpu;
 use crate::encoder::{CheckpointSpec, LongText, Pooling, Source};
 use crate::encoding::engine::Precision;
@@ -21,7 +23,7 @@ pub const BOOTSTRAP_DRAWS: usize = 2000;
 pub const BOOTSTRAP_SEED: u64 = 0;
 
 /// What flags may change of a study.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
     /// `--layers`
     pub layers: Option<String>,
@@ -29,6 +31,8 @@ pub struct Overrides {
     pub pooling: Option<Pooling>,
     /// `--long-text`
     pub long_text: Option<LongText>,
+    /// `--permutations`, `--margin`
+    pub inference: InferenceFlags,
     /// `--unique`
     pub unique: UniqueLayers,
     /// `--precision`
@@ -117,6 +121,10 @@ pub struct Plan {
     pub memory: u64,
     /// The checkpoints, the reference first.
     pub checkpoints: Vec<CheckpointSpec>,
+    /// How differences are tested.
+    pub inference: Settings,
+    /// Groups of subjects and their covariates.
+    pub subjects: Option<SubjectsPlan>,
     /// Flags that changed the study: flag → value.
     pub overrides: BTreeMap<String, String>,
 }
@@ -219,8 +227,10 @@ impl Plan {
         let layers = layers.map_err(|e| problems.push(e)).ok();
         checkpoints.extend(untrained(&checkpoints, overrides.untrained));
         problems.extend(repeated_label(&checkpoints));
+        let inference = settings(&spec.inference, &overrides.inference, study).map_err(|e| problems.push(e)).ok();
         let (folds, default_gap) = folds::planned(&spec, study, overrides, &mut problems);
-        let (Some(responses), Some(alphas), Some(layers), true) = (responses, alphas, layers, problems.is_empty())
+        let (Some(responses), Some(alphas), Some(layers), Some(inference), true) =
+            (responses, alphas, layers, inference, problems.is_empty())
         else {
             return Err(problems);
         };
@@ -228,6 +238,8 @@ impl Plan {
         applied.extend(overrides.layers.as_ref().map(|l| ("--layers".to_owned(), l.clone())));
         applied.extend(overrides.pooling.map(|p| ("--pooling".to_owned(), p.to_string())));
         applied.extend(overrides.long_text.map(|l| ("--long-text".to_owned(), l.to_string())));
+        applied.extend(overrides.inference.permutations.map(|n| ("--permutations".to_owned(), n.to_string())));
+        applied.extend(overrides.inference.margin.map(|m| ("--margin".to_owned(), m.to_string())));
         if overrides.unique != UniqueLayers::default() {
             applied.insert("--unique".to_owned(), overrides.unique.as_str().to_owned());
         }
@@ -268,6 +280,8 @@ impl Plan {
             precision: overrides.precision,
             memory: overrides.memory.unwrap_or_else(cpu::default_memory),
             checkpoints,
+            inference,
+            subjects: spec.subjects.map(|section| SubjectsPlan::new(section, &folder)),
             overrides: applied,
         })
     }

@@ -304,8 +304,12 @@ fn refit<T: Real>(
         ndarray::concatenate(Axis(1), &views).expect("every block has one row per fold")
     };
     let chosen = whole(|b| &b.alpha).mapv(|a| a - range.start);
+    let mut inner_error = Array2::zeros(chosen.raw_dim());
+    for (place, best) in engine.places.iter().zip(best) {
+        inner_error.slice_mut(s![.., place.columns.clone()]).assign(&best.error);
+    }
     let grid = AlphaGrid { values: engine.wide.values[range.clone()].to_vec(), given: engine.asked.given };
-    let fit = CvFit { predicted: engine.rows.unsorted(&predicted), train_mean, chosen, grid, varying };
+    let fit = CvFit { predicted: engine.rows.unsorted(&predicted), train_mean, chosen, inner_error, grid, varying };
     Ok(BandedFit { fit, draw: whole(|b| &b.draw), split: shares })
 }
 

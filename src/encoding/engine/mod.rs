@@ -214,6 +214,7 @@ pub fn fit(
         predicted: Array2::zeros(y.raw_dim()),
         train_mean: Array2::zeros((k, y.ncols())),
         chosen: Array2::zeros((k, y.ncols())),
+        inner_error: Array2::zeros((k, y.ncols())),
         grid: grid.clone(),
         varying: vec![0; k],
     });
@@ -221,6 +222,7 @@ pub fn fit(
         let mut whole = whole.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         whole.predicted.slice_mut(s![.., part.columns.clone()]).assign(&part.fit.predicted);
         whole.train_mean.slice_mut(s![.., part.columns.clone()]).assign(&part.fit.train_mean);
+        whole.inner_error.slice_mut(s![.., part.columns.clone()]).assign(&part.fit.inner_error);
         whole.chosen.slice_mut(s![.., part.columns]).assign(&part.fit.chosen);
         whole.grid = part.fit.grid;
         whole.varying = part.fit.varying;
@@ -373,6 +375,7 @@ impl<'a, T: Real> Engine<'a, T> {
                 predicted: self.rows.unsorted(&predicted),
                 train_mean,
                 chosen: state.chosen.mapv(|c| c - state.range.start),
+                inner_error: state.chosen_errors(),
                 grid: AlphaGrid { values: self.wide.values[state.range.clone()].to_vec(), given: self.asked.given },
                 varying: fits.iter().map(Refit::varying).collect(),
             };

@@ -48,6 +48,13 @@ impl State {
         &self.errors[fold]
     }
 
+    /// The errors of the chosen alphas (folds, targets).
+    pub(super) fn chosen_errors(&self) -> Array2<f64> {
+        Array2::from_shape_fn(self.chosen.raw_dim(), |(fold, target)| {
+            self.errors[fold].sse[[self.chosen[[fold, target]] - self.range.start, target]]
+        })
+    }
+
     fn choose(&mut self) {
         for (mut row, errors) in self.chosen.rows_mut().into_iter().zip(&self.errors) {
             for (c, column) in row.iter_mut().zip(errors.sse.columns()) {
