@@ -1,12 +1,19 @@
 //! Checkpoints × layers × subjects → curves over layers and paired differences to the reference, with intervals.
 
+mod best;
 mod ceiling;
+mod groups;
+mod inference;
 mod layer;
+mod units;
 
 use serde::{Deserialize, Serialize};
 
+pub use best::{BestDifference, NestedBest, ProfileDifference};
 pub use ceiling::{Ceiling, ceilings, share};
-pub use layer::{LEVEL, LayerFit, LayerScores, baselines, by_subject, compare_layer};
+pub use groups::{GroupContrast, GroupDesign, GroupMean, Outcome};
+pub use inference::{ALPHA, Fits, Inference, POWER, Settings, Tests};
+pub use layer::{ByGroup, LEVEL, LayerFit, LayerScores, SubjectParts, baselines, by_subject, compare_layer};
 
 use crate::encoding::{MetricName, Score, ScoreName};
 use crate::ids::{Layer, TargetId};
@@ -56,6 +63,24 @@ pub struct Comparison {
     pub target_differences: Vec<Difference>,
     /// Mean over subjects of each target's score: per checkpoint and layer, the ranking score only, in the order of the targets.
     pub target_means: Vec<TargetMeans>,
+    /// Each checkpoint's best layer, chosen on other data than it is scored on.
+    #[serde(default)]
+    pub best_layers: Vec<NestedBest>,
+    /// The checkpoints' nested best layers against the reference's.
+    #[serde(default)]
+    pub best_differences: Vec<BestDifference>,
+    /// Where in the network the scores lie, against the reference.
+    #[serde(default)]
+    pub profile_differences: Vec<ProfileDifference>,
+    /// The groups of subjects and what was held fixed, where the study has groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_design: Option<GroupDesign>,
+    /// The groups compared.
+    #[serde(default)]
+    pub group_contrasts: Vec<GroupContrast>,
+    /// How the differences were tested, and what such tests can find.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<Tests>,
 }
 
 /// A score over the layers of one checkpoint, averaged over subjects and targets.
@@ -116,6 +141,12 @@ impl Comparison {
             layer_differences: Vec::new(),
             target_differences: Vec::new(),
             target_means: Vec::new(),
+            best_layers: Vec::new(),
+            best_differences: Vec::new(),
+            profile_differences: Vec::new(),
+            group_design: None,
+            group_contrasts: Vec::new(),
+            tests: None,
         }
     }
 
@@ -181,6 +212,9 @@ pub struct Difference {
     pub interval: Option<Interval>,
     /// Subjects in whom both scores are defined.
     pub n_subjects: usize,
+    /// What the tests say of it.
+    #[serde(default)]
+    pub inference: Inference,
 }
 
 /// The targets' scores in one layer of one checkpoint.

@@ -32,5 +32,6 @@ pub mod stats;
 pub mod stimuli;
 pub mod store;
 pub mod study;
+pub mod subjects;
 pub mod visible;
 pub mod watch;

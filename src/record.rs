@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::Comparison;
+use crate::compare::{Comparison, Settings};
 use crate::encoder::{Attestation, CheckpointRecord, LongText, Pooling};
 use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
 use crate::error::Warning;
@@ -80,6 +80,9 @@ pub struct PlanRecord {
     pub confounds: Vec<String>,
     /// Number type of the ridge arithmetic.
     pub precision: String,
+    /// Permutations, their seed, and the margin of equivalence.
+    #[serde(default)]
+    pub inference: Settings,
     /// Bootstrap draws, confidence level and seed.
     pub bootstrap: BootstrapRecord,
     /// Flags that overrode the study file: flag → value.

@@ -14,7 +14,7 @@ const RUNGS: &[&[&str]] = &[
     &["stats"],
     &["io"],
     &["store", "compute"],
-    &["stimuli", "encoder", "bold", "atlas"],
+    &["stimuli", "subjects", "encoder", "bold", "atlas"],
     &["features", "responses"],
     &["encoding"],
     &["roi"],

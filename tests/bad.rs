@@ -49,6 +49,12 @@ fn shards(study: &TinyStudy, shard: &str) {
     study.write("model/model.safetensors.index.json", map.to_string());
 }
 
+/// A table of subjects, and the study that reads it.
+fn subjects(study: &TinyStudy, table: &str) {
+    study.write("subjects.tsv", table);
+    study.edit("study.toml", "[encoding]", "[subjects]\ntable = \"subjects.tsv\"\n[encoding]");
+}
+
 const CASES: &[Case] = &[
     case("weights/ST-01-empty", &["model.safetensors: is empty"], |s| s.write(WEIGHTS, "")),
     case("weights/ST-01-short", &["has 5 bytes"], |s| s.write(WEIGHTS, [1, 2, 3, 4, 5])),
@@ -271,7 +277,11 @@ const CASES: &[Case] = &[
     case("study/RC-01-runs-without-column", &["without a run column", "[stimuli] run ="], |s| {
         s.edit("study.toml", "k = 5", "folds = \"leave-one-run-out\"");
     }),
-    case("study/RC-05-shuffled", &["asks for shuffled folds", "--allow-leaky-folds"], |s| {
+    case("study/OD-05-finetuning-texts-missing", &["tuning.txt"], |s| {
+        let study = s.read("study.toml");
+        s.write("study.toml", format!("{study}\n[finetuning]\ntexts = [\"tuning.txt\"]\n"));
+    }),
+    case("study/RC-06-shuffled", &["asks for shuffled folds", "--allow-leaky-folds"], |s| {
         s.edit("study.toml", "k = 5", "folds = \"shuffled\"");
     }),
     case("study/RC-03-folds", &["k is 2", "at least 3 folds"], |s| s.edit("study.toml", "k = 5", "k = 2")),
@@ -302,6 +312,23 @@ const CASES: &[Case] = &[
         std::fs::create_dir(s.path("out")).unwrap();
         s.write("out/thesis.tex", "years of work");
     }),
+    case("study/RC-05-margin", &["[inference] margin is -0.1", "a number above 0"], |s| {
+        s.edit("study.toml", "[encoding]", "[inference]\nmargin = -0.1\n[encoding]");
+    }),
+    case("study/RC-05-permutations", &["[inference] permutations is 10", "100 to 10000000"], |s| {
+        s.edit("study.toml", "[encoding]", "[inference]\npermutations = 10\n[encoding]");
+    }),
+    case("study/SJ-01-one-group", &["subjects.tsv: puts all 2 subjects into one group"], |s| {
+        subjects(s, "subject\tgroup\np1\ta\np2\ta\n");
+    }),
+    case("study/SJ-01-single", &["has 1 subject in group \"a\"", "at least 2 in each group"], |s| {
+        subjects(s, "subject\tgroup\np1\ta\np2\tb\n");
+    }),
+    case("study/RS-07-subject-without-row", &["has no row for 1 of 2 subjects: p2", "It names p1, sub-p2"], |s| {
+        subjects(s, "subject\tgroup\np1\ta\nsub-p2\tb\n");
+    }),
+    Case { flags: &["--margin", "0"], ..case("flags/FL-02-margin", &["--margin: is 0"], |_| {}) },
+    Case { flags: &["--permutations", "5"], ..case("flags/FL-02-permutations", &["--permutations: is 5"], |_| {}) },
     Case { flags: &["--layers", "99"], ..case("flags/FL-02-layer", &["layer 99 does not exist", "0 to 1"], |_| {}) },
     Case { checkpoint: "untrained:x:{}/model", ..case("flags/FL-02-seed", &["the seed \"x\""], |_| {}) },
 ];

@@ -8,7 +8,7 @@ use brainscore::io::table::{Number, Table};
 use brainscore::record::RunRecord;
 use tempfile::TempDir;
 
-use crate::support::study::{TinyStudy, listing};
+use crate::support::study::{TinyStudy, listing, responses};
 use crate::support::{brainscore, hostile_dir};
 
 /// One run of the demo for all tests that look at it.
@@ -89,8 +89,11 @@ fn the_tables_have_their_columns_and_rows() {
         "CSV and Parquet hold the same numbers"
     );
     let comparison = Table::read(&out.join("comparison.csv")).unwrap();
-    let head: Vec<&str> = comparison.names().take(9).collect();
-    assert_eq!(head.join(" "), "reference checkpoint layer target score difference ci_low ci_high n_subjects");
+    assert_eq!(
+        comparison.names().collect::<Vec<_>>().join(" "),
+        "reference checkpoint layer target score difference ci_low ci_high n_subjects p p_fwe q_fdr mde80 p_tost equivalent \
+         two_way_low two_way_high family ci_over undefined"
+    );
     let predictions = Table::read(&out.join("predictions.parquet")).unwrap();
     assert_eq!(predictions.rows(), (layers + 2) * record.responses.subjects.len() * record.responses.n_stimuli);
 }
@@ -135,6 +138,95 @@ fn scores_follow_from_the_predictions() {
         .unwrap();
     let Number::Finite(cod) = scores.numbers("cod").unwrap()[at] else { panic!("a defined score") };
     assert!((cod - (1.0 - sse / reference)).abs() < 1e-12);
+}
+
+/// And a p-value, by trying all signs of eight subjects.
+#[test]
+fn p_follows_from_the_scores() {
+    let out = demo().join("out");
+    let scores = Table::read(&out.join("scores.csv")).unwrap();
+    let text = |name: &str| scores.required_texts(name).unwrap();
+    let (labels, subjects, cod) = (text("checkpoint"), text("subject"), scores.finite_numbers("cod").unwrap());
+    let layers = scores.finite_numbers("layer").unwrap();
+    let mut d = std::collections::BTreeMap::<String, f64>::new();
+    for row in (0..scores.rows()).filter(|r| layers[*r] == 5.0 && labels[*r] != "untrained") {
+        *d.entry(subjects[row].clone()).or_default() += if labels[row] == "tuned" { cod[row] } else { -cod[row] };
+    }
+    let d: Vec<f64> = d.into_values().collect();
+    let sums: Vec<f64> = (0..256u32)
+        .map(|signs| d.iter().enumerate().map(|(s, d)| if signs >> s & 1 == 1 { -d } else { *d }).sum::<f64>().abs())
+        .collect();
+    let p = sums.iter().filter(|s| **s >= sums[0] * (1.0 - 1e-9)).count() as f64 / 256.0;
+    let record = record(&out);
+    let found = record
+        .comparison
+        .layer_differences
+        .iter()
+        .find(|f| f.checkpoint == "tuned" && f.layer.0 == 5 && f.score == brainscore::encoding::ScoreName::Cod)
+        .unwrap();
+    assert_eq!(found.inference.p, Some(p));
+    assert!(found.inference.p_fwe.unwrap() >= p);
+    assert!((found.difference.value().unwrap() - d.iter().sum::<f64>() / 8.0 / 64.0).abs() < 1e-12);
+}
+
+/// Six subjects in two groups with a covariate, and a margin; then four of them, and one.
+#[test]
+fn groups_margins_and_few_subjects_are_dealt_with() {
+    let study = TinyStudy::new();
+    let rows: Vec<String> = responses().lines().skip(1).map(str::to_owned).collect();
+    let people = |n: usize| {
+        let mut csv = "stimulus_id,subject,a,b,c\n".to_owned();
+        for s in 0..n {
+            for (at, row) in rows.iter().take(30).enumerate() {
+                let cells: Vec<&str> = row.split(',').collect();
+                let other: Vec<&str> = rows[(at * 7 + s * 11) % 60].split(',').collect();
+                csv += &format!("{},q{s},{},{},{}\n", cells[0], other[2], other[3], other[4]);
+            }
+        }
+        study.write("responses.csv", csv);
+    };
+    let run = |out: &str, flags: &[&str]| {
+        let model = study.path("model").display().to_string();
+        let output = brainscore()
+            .args(["compare", &format!("m={model}"), &format!("u=untrained:1:{model}"), "--no-cache"])
+            .args(flags)
+            .arg("--study")
+            .arg(study.path("study.toml"))
+            .arg("--out")
+            .arg(study.path(out))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    people(6);
+    study.write(
+        "subjects.tsv",
+        "subject\tgroup\tage\nq0\ta\t20\nq1\tb\t30\nq2\ta\t25\nq3\tb\t24\nq4\ta\t31\nq5\tb\t27\n",
+    );
+    let plain = study.read("study.toml");
+    study.write("study.toml", format!("{plain}[subjects]\ntable = \"subjects.tsv\"\ncovariates = [\"age\"]\n"));
+    run("six", &["--margin", "5", "--permutations", "200"]);
+    let groups = Table::read(&study.path("six").join("groups.csv")).unwrap();
+    // Scores of two checkpoints and one difference, each at two layers and the nested best.
+    assert_eq!(groups.rows(), 9);
+    assert!(groups.finite_numbers("p").unwrap().iter().all(|p| (1.0 / 201.0..=1.0).contains(p)));
+    let record = record(&study.path("six"));
+    assert_eq!(record.plan.inference.margin, Some(5.0));
+    assert_eq!(record.plan.overrides["--permutations"], "200");
+    let cod = |d: &&brainscore::compare::Difference| d.score == brainscore::encoding::ScoreName::Cod;
+    let layers: Vec<_> = record.comparison.layer_differences.iter().filter(cod).collect();
+    assert!(layers.iter().all(|d| d.inference.equivalent == Some(true) && d.inference.two_way.is_some()));
+    let page = std::fs::read_to_string(study.path("six").join("report.html")).unwrap();
+    assert!(page.contains("Held fixed: age") && page.contains("equivalent: within ± 5.000"));
+
+    study.write("study.toml", plain);
+    people(4);
+    assert!(run("four", &[]).contains("With 4 subjects no p-value below 0.125 can come out"));
+    people(1);
+    run("one", &[]);
+    let page = std::fs::read_to_string(study.path("one").join("report.html")).unwrap();
+    assert!(page.contains("block permutation over 30 stimulus groups") && page.contains("nothing about other people"));
 }
 
 #[test]

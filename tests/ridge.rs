@@ -1,5 +1,6 @@
 //! Ridge against numbers of an independent implementation, against a plain one, and against what must hold of any.
 
+mod banded;
 mod properties;
 
 use std::path::{Path, PathBuf};

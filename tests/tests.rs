@@ -7,6 +7,7 @@ mod cli;
 mod deps;
 mod encoders;
 mod golden;
+mod inference;
 mod nifti;
 mod parcellate;
 mod pickles;

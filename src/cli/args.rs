@@ -140,6 +140,13 @@ pub(super) struct SharedArgs {
     /// Let folds be shuffled. Every output will say that they leak.
     #[arg(long)]
     pub allow_leaky_folds: bool,
+    /// Call differences within ± this equivalent when two one-sided t tests say so; in units of the score [default: the
+    /// study's, else no such test].
+    #[arg(long, value_name = "M")]
+    pub margin: Option<f64>,
+    /// Random permutations of a test, where there are too many to use all [default: the study's, else 10000].
+    #[arg(long, value_name = "N")]
+    pub permutations: Option<usize>,
     /// Number of threads [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

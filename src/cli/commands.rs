@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Problems, Status, Warning, first_five};
 use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared, Want};
 use crate::report;
 use crate::store::{StateCache, default_cache_folder};
-use crate::study::{LayerSelection, Overrides, Plan};
+use crate::study::{InferenceFlags, LayerSelection, Overrides, Plan};
 
 /// Runs a command; `None` is success.
 pub(super) fn run(args: Args) -> Option<Status> {
@@ -83,12 +83,14 @@ pub(super) fn threads(asked: Option<u16>) -> Result<(), Error> {
 
 pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
     let layers = Some(shared.layers.clone()).filter(|l| l != "all");
+    let inference = InferenceFlags { permutations: shared.permutations, margin: shared.margin };
     Overrides {
         layers,
         pooling: shared.pooling,
         long_text: shared.long_text,
         folds: shared.folds,
         allow_leaky_folds: shared.allow_leaky_folds,
+        inference,
         ..Overrides::default()
     }
 }
@@ -275,6 +277,10 @@ fn summary(finished: &Finished) -> serde_json::Value {
         "curves": comparison.curves,
         "confounds": comparison.confounds,
         "layer_differences": comparison.layer_differences,
+        "best_layers": comparison.best_layers,
+        "best_differences": comparison.best_differences,
+        "profile_differences": comparison.profile_differences,
+        "tests": comparison.tests,
         "warnings": finished.record.warnings,
     })
 }

@@ -1,11 +1,11 @@
 //! One layer of all checkpoints: means, intervals, paired differences.
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView2};
 
-use super::{Baseline, Difference, Point, TargetMeans, Unit};
+use super::{Baseline, Difference, Inference, Point, TargetMeans, Unit};
 use crate::encoding::{GroupSums, Reason, Score, ScoreName, TargetScores};
 use crate::ids::{Layer, TargetId};
-use crate::stats::bootstrap::{Interval, Resamples, bca, mean_intervals, weighted_means};
+use crate::stats::bootstrap::{Interval, Resamples, bca, expanded, mean_intervals, two_way, weighted_means};
 
 /// The scores of one feature space: every subject and target.
 #[derive(Debug, Clone)]
@@ -14,6 +14,69 @@ pub struct LayerFit {
     pub scores: Vec<Vec<TargetScores>>,
     /// Sums per stimulus group, when there is one subject.
     pub groups: Option<GroupSums>,
+    /// The ranking score taken apart, averaged over targets.
+    pub by_group: Option<ByGroup>,
+}
+
+/// The ranking score of every subject by stimulus group and by outer fold, averaged over the targets that have a score.
+/// Groups are numbered as in [`LayerFit::groups`] with one subject, as in the stimuli with several.
+#[derive(Debug, Clone)]
+pub struct ByGroup {
+    /// What each group adds to a subject's score (subjects, groups), see [`crate::encoding::GroupParts::gains`].
+    pub gains: Array2<f64>,
+    /// Each group's share of what the score is relative to (subjects, groups), see [`crate::encoding::GroupParts::shares`].
+    pub shares: Array2<f64>,
+    /// Inner squared error of each outer fold, relative to the squares of a target (subjects, folds): what a layer can be
+    /// chosen by without the rows of that fold.
+    pub inner: Array2<f64>,
+    /// The outer fold of each group.
+    pub fold: Vec<usize>,
+}
+
+/// What one subject's fit gives to [`ByGroup`].
+#[derive(Debug)]
+pub struct SubjectParts<'a> {
+    /// Its sums by group.
+    pub sums: &'a GroupSums,
+    /// [`crate::encoding::cv::CvFit::inner_error`] of its targets (its folds, targets).
+    pub inner_error: ArrayView2<'a, f64>,
+    /// The number that the run gives to each of its folds.
+    pub folds: &'a [usize],
+    /// Its responses (rows, targets).
+    pub y: ArrayView2<'a, f64>,
+    /// Its scores.
+    pub scores: &'a [TargetScores],
+}
+
+impl ByGroup {
+    /// For subjects and groups of which nothing is known yet; `fold` is the outer fold of each group.
+    pub fn new(subjects: usize, fold: Vec<usize>) -> ByGroup {
+        let folds = fold.iter().max().map_or(0, |f| f + 1);
+        ByGroup {
+            gains: Array2::zeros((subjects, fold.len())),
+            shares: Array2::zeros((subjects, fold.len())),
+            inner: Array2::from_elem((subjects, folds), f64::NAN),
+            fold,
+        }
+    }
+
+    /// Enters a subject; NaN where no target has a score.
+    pub fn enter(&mut self, subject: usize, of: &SubjectParts<'_>, name: ScoreName) {
+        let known: Vec<usize> = (0..of.scores.len()).filter(|t| of.scores[*t].get(name).value().is_some()).collect();
+        let mean = |values: &dyn Fn(usize) -> f64| {
+            let values: Vec<f64> = known.iter().map(|t| values(*t)).collect();
+            crate::stats::mean(&values).unwrap_or(f64::NAN)
+        };
+        let parts = of.sums.parts(name);
+        for group in 0..parts.gains.nrows() {
+            self.gains[[subject, group]] = mean(&|t| parts.gains[[group, t]]);
+            self.shares[[subject, group]] = mean(&|t| parts.shares[[group, t]]);
+        }
+        let squares: Vec<f64> = of.y.columns().into_iter().map(|c| c.var(0.0) * c.len() as f64).collect();
+        for (own, fold) in of.folds.iter().enumerate() {
+            self.inner[[subject, *fold]] = mean(&|t| of.inner_error[[own, t]] / squares[t]);
+        }
+    }
 }
 
 /// What [`compare_layer`] found in one layer.
@@ -38,7 +101,7 @@ impl LayerFit {
     }
 
     /// Scores (subjects, targets); NaN where undefined.
-    fn matrix(&self, name: ScoreName) -> Array2<f64> {
+    pub(super) fn matrix(&self, name: ScoreName) -> Array2<f64> {
         let targets = self.scores.first().map_or(0, Vec::len);
         Array2::from_shape_fn((self.scores.len(), targets), |(s, t)| self.scores[s][t].get(name).or_nan())
     }
@@ -103,8 +166,9 @@ impl Replicated {
             None => mean_intervals(&self.values, resamples, LEVEL),
             Some((boot, jack)) => {
                 let means = self.values.row(0).to_owned();
+                let level = expanded(LEVEL, resamples.units());
                 let intervals =
-                    (0..means.len()).map(|t| bca(means[t], boot.column(t), jack.column(t), LEVEL)).collect();
+                    (0..means.len()).map(|t| bca(means[t], boot.column(t), jack.column(t), level)).collect();
                 (means, intervals)
             }
         }
@@ -157,6 +221,7 @@ pub fn compare_layer(
                 difference: Score::from_nan(mean, fit.first_reason(score)),
                 interval,
                 n_subjects,
+                inference: Inference::default(),
             };
             let gain = own.minus(&confounds).averaged();
             let (mean, interval) = single(&gain, resamples);
@@ -170,7 +235,11 @@ pub fn compare_layer(
             let paired = own.minus(&replicated[base]);
             let average = paired.averaged();
             let (mean, interval) = single(&average, resamples);
-            out.layer_differences.push(difference(None, mean, interval, defined(&average.values, 0)));
+            let mut layer_difference = difference(None, mean, interval, defined(&average.values, 0));
+            if score == ranking {
+                layer_difference.inference.two_way = both_ways(fit, fits[base].1, resamples);
+            }
+            out.layer_differences.push(layer_difference);
             let (means, intervals) = paired.intervals(resamples);
             for (t, (mean, interval)) in means.iter().zip(intervals).enumerate() {
                 let n = defined(&paired.values, t);
@@ -179,6 +248,12 @@ pub fn compare_layer(
         }
     }
     out
+}
+
+/// The interval of a difference over subjects and stimulus groups at once.
+fn both_ways(of: &LayerFit, from: &LayerFit, resamples: &Resamples) -> Option<Interval> {
+    let (of, from) = (of.by_group.as_ref()?, from.by_group.as_ref()?);
+    two_way(&(&of.gains - &from.gains), &of.shares, resamples.bootstrap.nrows(), resamples.seed(), LEVEL)
 }
 
 fn defined(values: &Array2<f64>, column: usize) -> usize {
@@ -225,7 +300,11 @@ mod tests {
     }
 
     fn fit(values: &[[f64; 2]]) -> LayerFit {
-        LayerFit { scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(), groups: None }
+        LayerFit {
+            scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(),
+            groups: None,
+            by_group: None,
+        }
     }
 
     #[test]

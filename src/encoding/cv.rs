@@ -13,7 +13,7 @@ use super::alphas::AlphaGrid;
 use super::engine;
 use super::folds::Folds;
 use super::ridge::Factor;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::watch::Watch;
 
 /// What nested cross-validation gives: held-out predictions and how they were made.
@@ -25,6 +25,9 @@ pub struct CvFit {
     pub train_mean: Array2<f64>,
     /// Index into [`CvFit::grid`] of the alpha chosen, per fold and target.
     pub chosen: Array2<usize>,
+    /// The squared error, summed over the inner folds of an outer fold, of the alpha chosen (folds, targets): no row of
+    /// the outer fold has a part in it.
+    pub inner_error: Array2<f64>,
     /// The grid that was searched; wider than the one asked for when a default grid proved too narrow.
     pub grid: AlphaGrid,
     /// Features that vary on the training rows of each fold.
@@ -58,10 +61,7 @@ pub fn plain(
     watch: &dyn Watch,
 ) -> Result<CvFit> {
     assert!(x.nrows() == y.nrows() && x.nrows() == folds.of_row().len(), "x, y and folds have the same rows");
-    if folds.count() < 3 {
-        return Err(Error::new(Code::Rc03, "folds", format!("there are {}", folds.count()))
-            .expected("at least 3: alpha is chosen on the folds that remain when one is held out"));
-    }
+    engine::enough_folds(folds)?;
     // Shifting a target changes no score; near-zero means keep sums of squares exact for responses with an offset.
     let offset = y.mean_axis(Axis(0)).unwrap_or_default();
     let y = &y - &offset;
@@ -69,7 +69,11 @@ pub fn plain(
     let wide = if grid.given { grid.clone() } else { grid.widened(true, true) };
     let errors = inner_errors(&data, &wide.values, watch)?;
     let (grid, chosen) = choose(grid, &wide, &errors);
-    let mut fit = outer_fits(&data, &grid, chosen, watch)?;
+    let first = wide.values.iter().position(|a| *a == grid.values[0]).unwrap_or(0);
+    let inner_error = Array2::from_shape_fn(chosen.raw_dim(), |(fold, target)| {
+        errors[fold][[first + chosen[[fold, target]], target]]
+    });
+    let mut fit = outer_fits(&data, &grid, chosen, inner_error, watch)?;
     fit.predicted += &offset;
     fit.train_mean += &offset;
     Ok(fit)
@@ -147,7 +151,13 @@ fn choose(asked: &AlphaGrid, wide: &AlphaGrid, errors: &[Array2<f64>]) -> (Alpha
     (grid, if below || above { among(low, high) } else { chosen })
 }
 
-fn outer_fits(data: &Data<'_>, grid: &AlphaGrid, chosen: Array2<usize>, watch: &dyn Watch) -> Result<CvFit> {
+fn outer_fits(
+    data: &Data<'_>,
+    grid: &AlphaGrid,
+    chosen: Array2<usize>,
+    inner_error: Array2<f64>,
+    watch: &dyn Watch,
+) -> Result<CvFit> {
     let k = data.folds.count();
     let mut predicted = Array2::zeros(data.y.raw_dim());
     let mut train_mean = Array2::zeros((k, data.y.ncols()));
@@ -165,5 +175,5 @@ fn outer_fits(data: &Data<'_>, grid: &AlphaGrid, chosen: Array2<usize>, watch: &
         train_mean.row_mut(fold).assign(&training.mean);
         varying.push(training.factor.varying());
     }
-    Ok(CvFit { predicted, train_mean, chosen, grid: grid.clone(), varying })
+    Ok(CvFit { predicted, train_mean, chosen, inner_error, grid: grid.clone(), varying })
 }

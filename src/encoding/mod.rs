@@ -17,4 +17,4 @@ pub use folds::{FoldSpec, Folds};
 pub use metric_name::MetricName;
 pub use score::{Reason, Score, ScoreName};
 pub(crate) use target_scores::is_constant;
-pub use target_scores::{FoldScore, GroupSums, TargetScores, score};
+pub use target_scores::{FoldScore, GroupParts, GroupSums, TargetScores, score};

@@ -231,6 +231,17 @@ fn no_spread(low: f64, high: f64) -> bool {
     high - low <= NO_SPREAD * low.abs().max(high.abs())
 }
 
+/// A score of one fit, taken apart into what each stimulus group adds to it.
+#[derive(Debug, Clone)]
+pub struct GroupParts {
+    /// (groups, targets): the score is `offset` + Σ gains. NaN for a target without variation.
+    pub gains: Array2<f64>,
+    /// (groups, targets): each group's share of what the score is relative to; they add up to 1.
+    pub shares: Array2<f64>,
+    /// 1 for scores that count errors, 0 for a correlation.
+    pub offset: f64,
+}
+
 /// Per stimulus group the sums from which scores of resampled groups follow, without a refit.
 #[derive(Debug, Clone)]
 pub struct GroupSums {
@@ -253,6 +264,17 @@ pub struct GroupSums {
 impl GroupSums {
     /// Sums over the rows of each group. `groups` gives the group of each row; rows of a group lie in one fold.
     pub fn new(y: ArrayView2<'_, f64>, fit: &CvFit, folds: &Folds, groups: &[usize]) -> GroupSums {
+        GroupSums::of(y, fit.predicted.view(), fit.train_mean.view(), folds, groups)
+    }
+
+    /// The same for some columns of a fit: `y` and `predicted` (rows, targets), `train_mean` (folds, targets).
+    pub fn of(
+        y: ArrayView2<'_, f64>,
+        predicted: ArrayView2<'_, f64>,
+        train_mean: ArrayView2<'_, f64>,
+        folds: &Folds,
+        groups: &[usize],
+    ) -> GroupSums {
         let (n, targets) = (groups.iter().max().map_or(0, |g| g + 1), y.ncols());
         let zeros = || Array2::<f64>::zeros((n, targets));
         let mut sums = GroupSums {
@@ -272,25 +294,60 @@ impl GroupSums {
             let mean = |m: ArrayView2<'_, f64>| -> Array1<f64> {
                 rows.iter().fold(Array1::zeros(targets), |sum, r| sum + m.row(*r)) / rows.len() as f64
             };
-            let (y_mean, p_mean) = (mean(y), mean(fit.predicted.view()));
+            let (y_mean, p_mean) = (mean(y), mean(predicted));
             for row in rows {
                 let g = groups[row];
                 sums.fold[g] = fold;
                 sums.rows[[g, 0]] += 1.0;
-                for t in 0..targets {
-                    let (truth, predicted) = (y[[row, t]], fit.predicted[[row, t]]);
-                    let (a, b) = (truth - y_mean[t], predicted - p_mean[t]);
-                    sums.error[[g, t]] += (truth - predicted).powi(2);
-                    sums.about_train[[g, t]] += (truth - fit.train_mean[[fold, t]]).powi(2);
-                    sums.y[[g, t]] += a;
-                    sums.p[[g, t]] += b;
-                    sums.yy[[g, t]] += a * a;
-                    sums.pp[[g, t]] += b * b;
-                    sums.yp[[g, t]] += a * b;
-                }
+                let (y, p, train) = (y.row(row), predicted.row(row), train_mean.row(fold));
+                let add = |to: &mut Array2<f64>, what: &dyn Fn(usize) -> f64| {
+                    to.row_mut(g).iter_mut().enumerate().for_each(|(t, sum)| *sum += what(t));
+                };
+                add(&mut sums.error, &|t| (y[t] - p[t]).powi(2));
+                add(&mut sums.about_train, &|t| (y[t] - train[t]).powi(2));
+                add(&mut sums.y, &|t| y[t] - y_mean[t]);
+                add(&mut sums.p, &|t| p[t] - p_mean[t]);
+                add(&mut sums.yy, &|t| (y[t] - y_mean[t]).powi(2));
+                add(&mut sums.pp, &|t| (p[t] - p_mean[t]).powi(2));
+                add(&mut sums.yp, &|t| (y[t] - y_mean[t]) * (p[t] - p_mean[t]));
             }
         }
         sums
+    }
+
+    /// What each group adds to a score.
+    pub fn parts(&self, name: ScoreName) -> GroupParts {
+        let per_fold = |of: &Array2<f64>| {
+            let mut sums = Array2::<f64>::zeros((self.folds, of.ncols()));
+            self.fold.iter().zip(of.rows()).for_each(|(fold, row)| sums.row_mut(*fold).scaled_add(1.0, &row));
+            sums
+        };
+        let k = self.folds as f64;
+        let shape = self.error.raw_dim();
+        let (mut gains, mut shares) = (Array2::zeros(shape), Array2::zeros(shape));
+        match name {
+            ScoreName::Cod => {
+                let total = self.about_train.sum_axis(Axis(0));
+                gains.assign(&(-&self.error / &total));
+                shares.assign(&(&self.about_train / &total));
+            }
+            ScoreName::CodTestMean => {
+                let total = per_fold(&self.yy);
+                for (g, fold) in self.fold.iter().enumerate() {
+                    gains.row_mut(g).assign(&(-&self.error.row(g) / total.row(*fold) / k));
+                    shares.row_mut(g).assign(&(&self.yy.row(g) / &total.row(*fold) / k));
+                }
+            }
+            ScoreName::R => {
+                let (yy, pp, rows) = (per_fold(&self.yy), per_fold(&self.pp), per_fold(&self.rows));
+                for (g, fold) in self.fold.iter().enumerate() {
+                    let scale = (&yy.row(*fold) * &pp.row(*fold)).mapv(f64::sqrt) * k;
+                    gains.row_mut(g).assign(&(&self.yp.row(g) / &scale));
+                    shares.row_mut(g).fill(self.rows[[g, 0]] / rows[[*fold, 0]] / k);
+                }
+            }
+        }
+        GroupParts { gains, shares, offset: if name == ScoreName::R { 0.0 } else { 1.0 } }
     }
 
     /// Number of groups.

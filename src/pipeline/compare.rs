@@ -166,8 +166,9 @@ fn run_into(
     results.warnings.extend(warnings);
     clock.lap("encoding models");
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit, &results.oasm.fit)?;
-    outputs::write_comparison(folder, &results.comparison, prepared.plan.folds)?;
+    outputs::write_comparison(folder, &results.comparison, &prepared)?;
     outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
+    outputs::write_groups(folder, &results.comparison, prepared.plan.folds)?;
     ceiling_tables::write(folder, &prepared, &results.comparison)?;
     clock.lap("tables");
     let measured =
@@ -275,6 +276,11 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
     })?;
     watch.end();
     metrics::write(folder, prepared, &measured)?;
+    let all: Vec<_> = fits.iter().map(|c| (c.label.as_str(), c.layers.as_slice())).collect();
+    comparison.test(&all, &baseline.fit, &prepared.plan.inference, &resamples);
+    if let Some(groups) = &prepared.groups {
+        comparison.contrast(&all, groups, &prepared.plan.inference);
+    }
     Ok(Results { confounds: baseline, oasm, fits, comparison, warnings: edges.warnings(), edges: edges.shares })
 }
 
@@ -380,6 +386,7 @@ fn record(
             score: plan.score,
             confounds,
             precision: "mixed".to_owned(),
+            inference: plan.inference,
             bootstrap: BootstrapRecord { draws: BOOTSTRAP_DRAWS, level: crate::compare::LEVEL, seed: BOOTSTRAP_SEED },
             overrides: plan.overrides,
         },

@@ -1,9 +1,9 @@
 //! One feature space against all subjects: held-out predictions and scores.
 
-use ndarray::Array2;
+use ndarray::{Array2, s};
 
 use super::preflight::Prepared;
-use crate::compare::{LayerFit, by_subject};
+use crate::compare::{ByGroup, LayerFit, SubjectParts, by_subject};
 use crate::encoding::cv::{self, CvFit};
 use crate::encoding::{AlphaGrid, GroupSums, TargetScores, score};
 use crate::error::Result;
@@ -52,6 +52,10 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
     let n_targets = prepared.targets.len();
     let mut by_id: Vec<(&SubjectId, Vec<TargetScores>)> = Vec::new();
     let mut groups = None;
+    let name = prepared.plan.score;
+    let alone = prepared.subjects.len() == 1;
+    let units = units(prepared);
+    let mut by_group = ByGroup::new(prepared.subjects.len(), fold_of_group(prepared, alone));
     let (mut predictions, mut grids) = (Vec::new(), Vec::new());
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
         let aligned = Aligned::new(features, cohort)?;
@@ -60,16 +64,28 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
         let trained = others.unwrap_or(cohort.y().view());
         let fit: CvFit = cv::fit(aligned.x().view(), trained, &folds, &prepared.plan.alphas, watch)?;
         let mut scores = score(cohort.y().view(), &fit, &folds);
+        let of_row: Vec<usize> = cohort.rows().iter().map(|r| units[*r]).collect();
+        let of_row = if alone { numbered(&of_row) } else { of_row };
+        let fold_names: Vec<usize> =
+            (0..folds.count()).map(|k| prepared.folds.of_row()[cohort.rows()[folds.test_rows(k)[0]]]).collect();
+        for (s, (subject, own)) in cohort.subjects().iter().zip(scores.chunks(n_targets)).enumerate() {
+            let columns = s![.., s * n_targets..(s + 1) * n_targets];
+            let y = cohort.y().slice(columns);
+            let sums = GroupSums::of(y, fit.predicted.slice(columns), fit.train_mean.slice(columns), &folds, &of_row);
+            let at = prepared.subjects.iter().position(|s| s == subject).unwrap_or(s);
+            let parts = SubjectParts {
+                sums: &sums,
+                inner_error: fit.inner_error.slice(columns),
+                folds: &fold_names,
+                y,
+                scores: own,
+            };
+            by_group.enter(at, &parts, name);
+            groups = alone.then_some(sums);
+        }
         // Fold by fold values are many; the tables hold their summary.
         scores.iter_mut().for_each(|s| s.per_fold = Vec::new());
         by_id.extend(cohort.subjects().iter().zip(by_subject(scores, n_targets)));
-        if prepared.subjects.len() == 1 {
-            // A group that shuffled folds tear apart is resampled in its pieces.
-            let pieces =
-                cohort.rows().iter().zip(folds.of_row()).map(|(r, fold)| (prepared.stimuli.groups()[*r], *fold));
-            let of_row = distinct(pieces);
-            groups = Some(GroupSums::new(cohort.y().view(), &fit, &folds, &of_row));
-        }
         predictions.push(Predictions {
             cohort: index,
             folds: folds.of_row().to_vec(),
@@ -81,5 +97,38 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
     // Back into the order of the study, whatever cohorts there were.
     by_id.sort_by_key(|(subject, _)| prepared.subjects.iter().position(|s| s == *subject));
     let scores = by_id.into_iter().map(|(_, scores)| scores).collect();
-    Ok(SpaceFit { fit: LayerFit { scores, groups }, predictions, grids })
+    Ok(SpaceFit { fit: LayerFit { scores, groups, by_group: Some(by_group) }, predictions, grids })
+}
+
+/// What is resampled, row by row: the group; of a group that shuffled folds tear apart, its pieces.
+fn units(prepared: &Prepared) -> Vec<usize> {
+    let groups = prepared.stimuli.groups();
+    if prepared.plan.folds.leaks() {
+        return distinct(groups.iter().zip(prepared.folds.of_row()));
+    }
+    groups.to_vec()
+}
+
+/// The outer fold of each group; with one subject, of each group that it saw.
+fn fold_of_group(prepared: &Prepared, alone: bool) -> Vec<usize> {
+    let rows: Vec<usize> = match prepared.cohorts.first() {
+        Some(cohort) if alone => cohort.rows().to_vec(),
+        _ => (0..prepared.stimuli.len()).collect(),
+    };
+    let units = units(prepared);
+    let groups: Vec<usize> = rows.iter().map(|r| units[*r]).collect();
+    let groups = if alone { numbered(&groups) } else { groups };
+    let mut fold = vec![0; groups.iter().max().map_or(0, |g| g + 1)];
+    for (row, group) in rows.iter().zip(groups) {
+        fold[group] = prepared.folds.of_row()[*row];
+    }
+    fold
+}
+
+/// Labels as numbers without gaps: a group that a subject did not see is no unit of anything.
+fn numbered(labels: &[usize]) -> Vec<usize> {
+    let mut seen = labels.to_vec();
+    seen.sort_unstable();
+    seen.dedup();
+    labels.iter().map(|l| seen.partition_point(|s| s < l)).collect()
 }

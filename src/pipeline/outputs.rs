@@ -1,10 +1,11 @@
 //! The tables of a run.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::fit::Predictions;
 use super::preflight::Prepared;
-use crate::compare::{Comparison, Difference, LayerFit, Unit};
+use crate::compare::{Comparison, Difference, GroupContrast, LayerFit, Outcome, Unit};
 use crate::encoding::{FoldSpec, Score, ScoreName, TargetScores};
 use crate::error::Result;
 use crate::ids::{Layer, TargetId};
@@ -146,11 +147,25 @@ pub(super) fn prediction_rows(
     table
 }
 
-/// `comparison.csv`: paired differences to the reference, one row per checkpoint, layer, score and target.
-pub(super) fn write_comparison(folder: &Path, comparison: &Comparison, folds: FoldSpec) -> Result<()> {
-    let all = &comparison.target_differences;
-    let text = |f: &dyn Fn(&Difference) -> String| Output::Text(all.iter().map(f).collect());
-    let real = |f: &dyn Fn(&Difference) -> Option<f64>| Output::Real(all.iter().map(f).collect());
+/// `comparison.csv`: paired differences to the reference, one row per checkpoint, layer and score (target empty: the mean
+/// over targets), then one per checkpoint, layer, score and target.
+pub(super) fn write_comparison(folder: &Path, comparison: &Comparison, prepared: &Prepared) -> Result<()> {
+    let n_targets = prepared.targets.len();
+    let all: Vec<&Difference> = comparison.layer_differences.iter().chain(&comparison.target_differences).collect();
+    let text = |f: &dyn Fn(&Difference) -> String| Output::Text(all.iter().map(|d| f(d)).collect());
+    let real = |f: &dyn Fn(&Difference) -> Option<f64>| Output::Real(all.iter().map(|d| f(d)).collect());
+    let layers = |d: &Difference| {
+        let same = |o: &&Difference| o.checkpoint == d.checkpoint && o.score == d.score;
+        comparison.layer_differences.iter().filter(same).count()
+    };
+    let mut families: HashMap<(&str, ScoreName), usize> = HashMap::new();
+    for d in &comparison.layer_differences {
+        families.entry((&d.checkpoint, d.score)).or_insert_with(|| layers(d));
+    }
+    let family = |d: &Difference| {
+        let n = families.get(&(d.checkpoint.as_str(), d.score)).copied().unwrap_or(0);
+        if d.target.is_none() { format!("{n} layers") } else { format!("{n} layers x {n_targets} targets") }
+    };
     let mut table = OutputTable::new(vec![
         ("reference", text(&|_| comparison.reference.clone())),
         ("checkpoint", text(&|d| d.checkpoint.clone())),
@@ -161,11 +176,30 @@ pub(super) fn write_comparison(folder: &Path, comparison: &Comparison, folds: Fo
         ("ci_low", real(&|d| d.interval.map(|i| i.0))),
         ("ci_high", real(&|d| d.interval.map(|i| i.1))),
         ("n_subjects", Output::Integer(all.iter().map(|d| d.n_subjects as i64).collect())),
+        ("p", real(&|d| d.inference.p)),
+        ("p_fwe", real(&|d| d.inference.p_fwe)),
+        ("q_fdr", real(&|d| d.inference.q_fdr)),
+        ("mde80", real(&|d| d.inference.mde80)),
+        ("p_tost", real(&|d| d.inference.p_tost)),
+        ("equivalent", text(&|d| d.inference.equivalent.map_or(String::new(), |e| e.to_string()))),
+        ("two_way_low", real(&|d| d.inference.two_way.map(|i| i.0))),
+        ("two_way_high", real(&|d| d.inference.two_way.map(|i| i.1))),
+        ("family", text(&family)),
         ("ci_over", text(&|_| unit_name(comparison.unit).to_owned())),
-        ("undefined", text(&|d| reason(d.difference))),
+        ("undefined", text(&|d| untested(d, comparison.unit))),
     ]);
-    stamp(&mut table, folds, all.len());
+    stamp(&mut table, prepared.plan.folds, all.len());
     table.write_csv(&folder.join("comparison.csv"))
+}
+
+/// Why there is no difference, or no test of it.
+fn untested(d: &Difference, unit: Unit) -> String {
+    match (d.difference.reason(), d.inference.p, unit) {
+        (Some(reason), ..) => reason.to_string(),
+        (None, Some(_), _) => String::new(),
+        (None, None, Unit::Subjects) => "p: fewer than two subjects".to_owned(),
+        (None, None, Unit::StimulusGroups) => "p: neither checkpoint predicts it".to_owned(),
+    }
 }
 
 /// `layers.csv`: what the figures show, averaged over subjects and targets.
@@ -203,6 +237,38 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison, folds: FoldSp
     ]);
     stamp(&mut table, folds, rows.len());
     table.write_csv(&folder.join("layers.csv"))
+}
+
+/// `groups.csv`: groups of subjects compared; not written without groups.
+pub(super) fn write_groups(folder: &Path, comparison: &Comparison, folds: FoldSpec) -> Result<()> {
+    let all = &comparison.group_contrasts;
+    let Some(design) = &comparison.group_design else { return Ok(()) };
+    let text = |f: &dyn Fn(&GroupContrast) -> String| Output::Text(all.iter().map(f).collect());
+    let real = |f: &dyn Fn(&GroupContrast) -> Option<f64>| Output::Real(all.iter().map(f).collect());
+    let count = |f: &dyn Fn(&GroupContrast) -> usize| Output::Integer(all.iter().map(|c| f(c) as i64).collect());
+    let mut table = OutputTable::new(vec![
+        ("outcome", text(&|c| if c.outcome == Outcome::Score { "score" } else { "difference" }.to_owned())),
+        ("checkpoint", text(&|c| c.checkpoint.clone())),
+        // Numbers, and a word for the layer that each subject's fellows chose.
+        ("layer", text(&|c| c.layer.map_or("best".to_owned(), |l| l.to_string()))),
+        ("score", text(&|_| comparison.score.column().to_owned())),
+        ("group_1", text(&|c| c.first.name.clone())),
+        ("group_2", text(&|c| c.second.name.clone())),
+        ("n_1", count(&|c| c.first.n)),
+        ("n_2", count(&|c| c.second.n)),
+        ("mean_1", real(&|c| c.first.mean.value())),
+        ("mean_2", real(&|c| c.second.mean.value())),
+        ("contrast", real(&|c| c.contrast.value())),
+        ("ci_low", real(&|c| c.interval.map(|i| i.0))),
+        ("ci_high", real(&|c| c.interval.map(|i| i.1))),
+        ("t", real(&|c| c.t)),
+        ("p", real(&|c| c.p)),
+        ("p_fwe", real(&|c| c.p_fwe)),
+        ("covariates", text(&|_| design.covariates.join(" "))),
+        ("undefined", text(&|c| reason(c.contrast))),
+    ]);
+    stamp(&mut table, folds, all.len());
+    table.write_csv(&folder.join("groups.csv"))
 }
 
 pub(super) fn reason(score: Score) -> String {

@@ -9,13 +9,14 @@ use crate::encoding::{Folds, is_constant};
 use crate::error::{Code, Error, Problems, Warning, first_five};
 use crate::ids::{Layer, StimulusId, SubjectId, TargetId};
 use crate::io::table::Table;
-use crate::io::{file_name, npy};
+use crate::io::{digest_file, file_name, npy};
 use crate::record::InputRecord;
 use ndarray::Array2;
 
 use crate::responses::{Cohort, MEAN_SUBJECT, Responses, SubjectColumn};
 use crate::stimuli::Stimuli;
 use crate::study::{Plan, ResponseTables};
+use crate::subjects::{SubjectColumns, SubjectGroups};
 
 /// A plan whose inputs have been read and found to belong together.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Prepared {
     pub text_of_row: Vec<usize>,
     /// Texts that checkpoints were fine-tuned on.
     pub finetuning: Vec<String>,
+    /// Groups of subjects, where the study has them.
+    pub groups: Option<SubjectGroups>,
     /// Every file that was read.
     pub inputs: Vec<InputRecord>,
     /// What the user must know.
@@ -136,6 +139,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         }
         _ => None,
     };
+    let groups = joined.as_ref().and_then(|(_, _, subjects, _)| read_subjects(&plan, subjects, &mut found));
     if let (Some((_, cohorts, _, targets)), Some(folds)) = (&joined, &folds) {
         check_folds(cohorts, folds, &mut found);
         check_targets(cohorts, targets, &mut found);
@@ -148,7 +152,11 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
     };
     let mut finetuning = Vec::new();
     for path in &plan.finetuning {
-        finetuning.extend(found.keep(read_texts(path)).unwrap_or_default());
+        let Some(texts) = found.keep(read_texts(path)) else { continue };
+        finetuning.extend(texts);
+        if let Some(digest) = found.keep(digest_file(path)) {
+            found.input("fine-tuning texts", path, digest);
+        }
     }
     Problems::check(found.problems)?;
     let text_of_row = texts.map(|((_, of_row), _)| of_row).unwrap_or_default();
@@ -165,6 +173,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
             others,
             text_of_row,
             finetuning,
+            groups,
             inputs: found.inputs,
             warnings: found.warnings,
         }),
@@ -179,6 +188,16 @@ fn read_stimuli(plan: &Plan, found: &mut Findings) -> Option<Stimuli> {
     let (stimuli, warnings) = found.keep(Stimuli::from_table(&table, &plan.columns))?;
     found.warnings.extend(warnings);
     Some(stimuli)
+}
+
+fn read_subjects(plan: &Plan, subjects: &[SubjectId], found: &mut Findings) -> Option<SubjectGroups> {
+    let of = plan.subjects.as_ref()?;
+    let table = found.keep(Table::read(&of.path))?;
+    found.input("subjects", &of.path, table.digest());
+    let columns = SubjectColumns { id: &of.id, group: &of.group, covariates: &of.covariates };
+    let (groups, warnings) = found.keep(SubjectGroups::from_table(&table, columns, subjects))?;
+    found.warnings.extend(warnings);
+    Some(groups)
 }
 
 /// The id of the first stimulus with each distinct text.

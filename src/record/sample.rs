@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::compare::{Baseline, Ceiling, Curve, Difference, Point, TargetMeans, Unit};
+use crate::compare::{
+    Baseline, BestDifference, Ceiling, Curve, Difference, Inference, NestedBest, Point, ProfileDifference, TargetMeans,
+    Tests, Unit,
+};
 use crate::encoding::Score;
 use crate::encoding::ceiling::CeilingKind;
 
@@ -57,6 +60,12 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         layer_differences: Vec::new(),
         target_differences: Vec::new(),
         target_means: Vec::new(),
+        best_layers: checkpoints.iter().enumerate().map(|(c, (label, blocks))| nested(c, label, *blocks)).collect(),
+        best_differences: Vec::new(),
+        profile_differences: Vec::new(),
+        group_design: None,
+        group_contrasts: Vec::new(),
+        tests: Some(Tests { settings: Settings::default(), patterns: 31, exact: true, smallest_p: 1.0 / 32.0 }),
     };
     for (c, (label, blocks)) in checkpoints.iter().enumerate() {
         for score in ScoreName::ALL {
@@ -84,6 +93,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
                     difference: Score::Value(gain),
                     interval: Some((gain - 0.02, gain + 0.02)),
                     n_subjects: 6,
+                    inference: tested(gain),
                 }
             }));
             for l in 0..=(*blocks).min(checkpoints[0].1) {
@@ -96,6 +106,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
                     difference: Score::Value(d),
                     interval: Some((d - 0.02, d + 0.02)),
                     n_subjects: 6,
+                    inference: tested(d),
                 };
                 if c > 0 {
                     for (t, target) in targets.iter().enumerate() {
@@ -104,12 +115,25 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
                             target: Some(target.clone()),
                             difference: Score::Value(d),
                             interval: Some((d - 0.05, d + 0.05)),
+                            inference: Inference { q_fdr: Some(0.04), ..tested(d) },
                             ..difference.clone()
                         });
                     }
                     comparison.layer_differences.push(difference);
                 }
             }
+        }
+        if c > 0 {
+            let d = mean(c, 3.min(*blocks)) - mean(0, 3.min(checkpoints[0].1));
+            let (checkpoint, interval) = ((*label).to_owned(), Some((d - 0.02, d + 0.02)));
+            comparison.profile_differences.push(ProfileDifference {
+                checkpoint: checkpoint.clone(),
+                difference: Score::Value(0.01),
+                interval: Some((-0.1, 0.12)),
+                p: Some(0.875),
+            });
+            let difference = Score::Value(d);
+            comparison.best_differences.push(BestDifference { checkpoint, difference, interval, inference: tested(d) });
         }
         comparison.target_means.extend((0..=*blocks).map(|l| TargetMeans {
             checkpoint: (*label).to_owned(),
@@ -132,6 +156,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             score: ScoreName::Cod,
             confounds: vec!["words".to_owned(), "characters".to_owned()],
             precision: "double".to_owned(),
+            inference: Settings::default(),
             bootstrap: BootstrapRecord { draws: 2000, level: 0.95, seed: 0 },
             overrides: BTreeMap::from([("--pooling".to_owned(), "mean".to_owned())]),
         },
@@ -168,6 +193,27 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         ],
         planted: None,
         comparison,
+    }
+}
+
+/// Six subjects find what is larger than its interval is wide.
+fn tested(difference: f64) -> Inference {
+    let p = Some(if difference.abs() > 0.02 { 0.03125 } else { 0.5 });
+    Inference { p, p_fwe: p, mde80: Some(0.016), ..Inference::default() }
+}
+
+/// The best layer of checkpoint `c`, with an optimism of 0.01.
+fn nested(c: usize, label: &str, blocks: usize) -> NestedBest {
+    let naive = mean(c, 3.min(blocks));
+    NestedBest {
+        checkpoint: label.to_owned(),
+        chosen: vec![(Layer(3.min(blocks)), 30)],
+        nested: Score::Value(naive - 0.01),
+        interval: Some((naive - 0.035, naive + 0.015)),
+        naive: Score::Value(naive),
+        optimism: Some(0.01),
+        centre: Score::Value(0.7),
+        centre_interval: Some((0.6, 0.8)),
     }
 }
 

@@ -1,46 +1,11 @@
 //! What was found, as values: the one place where the summary on the page and that on the terminal get it from.
 
-use crate::compare::{Difference, Point};
+use crate::compare::{BestDifference, Difference, NestedBest, Point};
 use crate::encoding::{Score, ScoreName};
 use crate::ids::Layer;
 use crate::plot::seeds::Seeds;
 use crate::record::RunRecord;
 use crate::stats::bootstrap::Interval;
-
-/// What an interval of a difference says about its sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The whole interval lies above 0.
-    Higher,
-    /// The whole interval lies below 0.
-    Lower,
-    /// The interval includes 0.
-    Undecided,
-    /// There is no interval.
-    NoInterval,
-}
-
-impl Verdict {
-    /// The verdict of an interval.
-    pub fn of(interval: Option<Interval>) -> Verdict {
-        match interval {
-            Some((low, _)) if low > 0.0 => Verdict::Higher,
-            Some((_, high)) if high < 0.0 => Verdict::Lower,
-            Some((low, high)) if low.is_finite() && high.is_finite() => Verdict::Undecided,
-            _ => Verdict::NoInterval,
-        }
-    }
-
-    /// One word, or two.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Verdict::Higher => "higher",
-            Verdict::Lower => "lower",
-            Verdict::Undecided => "undecided",
-            Verdict::NoInterval => "no interval",
-        }
-    }
-}
 
 /// The layer of a checkpoint with the highest score: the naive maximum, optimistic by construction.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +20,8 @@ pub struct BestLayer<'a> {
     pub n_layers: usize,
     /// Paired difference of that layer to the confounds alone, if it is defined, with its value.
     pub gain: Option<(&'a Difference, f64)>,
+    /// The best layer chosen on other data than it is scored on.
+    pub nested: Option<&'a NestedBest>,
 }
 
 /// The layer of a checkpoint that differs most from the reference.
@@ -66,6 +33,8 @@ pub struct LargestDifference<'a> {
     pub largest: Option<(&'a Difference, f64)>,
     /// Layers that were compared, defined ones only.
     pub n_layers: usize,
+    /// Both checkpoints at their own nested best layers.
+    pub at_best: Option<&'a BestDifference>,
 }
 
 /// Whether the layer that drives the planted targets was found.
@@ -134,6 +103,7 @@ fn best_layer<'a>(record: &'a RunRecord, checkpoint: &'a str, untrained: bool) -
         best,
         n_layers: defined().count(),
         gain: best.and_then(|(point, _)| gain(record, checkpoint, point.layer)),
+        nested: record.comparison.best_layers.iter().find(|n| n.checkpoint == checkpoint),
     }
 }
 
@@ -155,7 +125,8 @@ fn largest_difference<'a>(record: &'a RunRecord, checkpoint: &'a str) -> Largest
             .filter_map(|d| Some((d, finite(d.difference)?)))
     };
     let largest = highest(defined().map(|(d, value)| ((d, value), value.abs()))).map(|(found, _)| found);
-    LargestDifference { checkpoint, largest, n_layers: defined().count() }
+    let at_best = results.best_differences.iter().find(|d| d.checkpoint == checkpoint);
+    LargestDifference { checkpoint, largest, n_layers: defined().count(), at_best }
 }
 
 fn planted(record: &RunRecord) -> Option<PlantedOutcome<'_>> {
@@ -226,15 +197,6 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_needs_an_interval_without_zero() {
-        assert_eq!(Verdict::of(Some((0.01, 0.02))), Verdict::Higher);
-        assert_eq!(Verdict::of(Some((-0.02, -0.01))), Verdict::Lower);
-        assert_eq!(Verdict::of(Some((0.0, 0.02))), Verdict::Undecided);
-        assert_eq!(Verdict::of(Some((f64::NAN, f64::NAN))), Verdict::NoInterval);
-        assert_eq!(Verdict::of(None), Verdict::NoInterval);
-    }
-
-    #[test]
     fn the_largest_difference_is_by_size_whatever_its_sign() {
         let mut record = sample::record();
         for d in record.comparison.layer_differences.iter_mut().filter(|d| d.layer == Layer(1)) {
@@ -244,7 +206,7 @@ mod tests {
         let findings = Findings::of(&record);
         assert_eq!(findings.differences.len(), 2);
         let (d, value) = findings.differences[0].largest.unwrap();
-        assert_eq!((d.layer, value, Verdict::of(d.interval)), (Layer(1), -0.5, Verdict::Lower));
+        assert_eq!((d.layer, value), (Layer(1), -0.5));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use crate::encoding::{AlphaGrid, EDGE_LIMIT, FoldSpec};
 use crate::ids::Layer;
 use crate::plot::words::{counted, percent, units};
 use crate::record::RunRecord;
+use crate::report::inference::how;
 use crate::report::markup::Html;
-use crate::report::number::share;
+use crate::report::number::{number, share};
 
 /// Methods and glossary.
 pub(super) fn sections(h: &mut Html, record: &RunRecord) {
@@ -18,7 +19,12 @@ pub(super) fn sections(h: &mut Html, record: &RunRecord) {
         h.leaf(
             "p",
             &[("class", "note")],
-            "B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, Chapman & Hall, 1993, chapter 14 (BCa intervals).",
+            "B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, Chapman & Hall, 1993, chapter 14 (BCa intervals). \
+             T. C. Hesterberg, The American Statistician 69, 2015, 371–386 (few units). T. E. Nichols and A. P. Holmes, Human \
+             Brain Mapping 15, 2002, 1–25 (largest |t|). B. Phipson and G. K. Smyth, Statistical Applications in Genetics and \
+             Molecular Biology 9, 2010, 39 (p is never 0). Y. Benjamini and Y. Hochberg, JRSS B 57, 1995, 289–300. D. J. \
+             Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15, 1987, 657–680 (two one-sided tests). D. Freedman and D. \
+             Lane, J. Business & Economic Statistics 1, 1983, 292–298.",
         );
     });
     h.element("section", &[("id", "glossary")], |h| {
@@ -32,7 +38,7 @@ pub(super) fn sections(h: &mut Html, record: &RunRecord) {
     });
 }
 
-const GLOSSARY: [(&str, &str); 9] = [
+const GLOSSARY: [(&str, &str); 15] = [
     (
         "cod",
         "1 − Σ SSE / Σ (y − ȳ_train)², both sums over all folds: out-of-sample R² against the mean of the training rows. \
@@ -64,7 +70,34 @@ const GLOSSARY: [(&str, &str); 9] = [
         "Where the mean would lie if other subjects (or stimulus groups, where stated) had been drawn: a bootstrap interval for one \
          number, not corrected for how many numbers are looked at.",
     ),
-    ("undecided", "The interval of a difference includes 0. That is no evidence that there is no difference."),
+    (
+        "p, p corrected (p_fwe)",
+        "How often a difference at least this large comes out when signs are flipped at random: alone, and as the largest of its \
+         whole family of layers (or layers and targets). Below 0.05 it is called different.",
+    ),
+    (
+        "q (q_fdr)",
+        "Benjamini–Hochberg: of the single targets with a q below 0.05, about one in twenty or fewer is expected to be a false find.",
+    ),
+    (
+        "smallest detectable (mde80)",
+        "The true difference that a t test of these units would find at 0.05, uncorrected, in four cases of five. It says what this \
+         study could have seen.",
+    ),
+    (
+        "equivalent",
+        "Two one-sided t tests say that the difference lies within the margin that was given. Without a margin nothing is ever called \
+         equivalent.",
+    ),
+    ("undecided", "Neither shown to differ nor to be equivalent. That is no evidence that there is no difference."),
+    (
+        "nested best layer, optimism",
+        "The score of the layer that was chosen without the data that scores it; optimism is how much higher the naive maximum is.",
+    ),
+    (
+        "centre of mass",
+        "Where in the network the scores lie: Σ depth · score / Σ score over the layers with a score above 0, depth from 0 to 1.",
+    ),
 ];
 
 /// The paragraphs, from the plan.
@@ -150,14 +183,23 @@ fn paragraphs(record: &RunRecord) -> Vec<String> {
         )
     };
     let bootstrap = format!(
-        "Intervals. {} % bias-corrected and accelerated (BCa) bootstrap intervals (Efron and Tibshirani, 1993) over {}, {} \
-         resamples, seed {}. There is none where fewer than three units have a value.",
+        "Intervals. {} % bias-corrected and accelerated (BCa) bootstrap intervals (Efron and Tibshirani, 1993) over {}, with \
+         the tails widened for few units (Hesterberg, 2015), {} resamples, seed {}. There is none where fewer than three units have \
+         a value.",
         percent(plan.bootstrap.level),
         units(results),
         plan.bootstrap.draws,
         plan.bootstrap.seed
     );
-    vec![features, folds, ridge, scores, confounds, bootstrap]
+    let mut all = vec![features, folds, ridge, scores, confounds, bootstrap];
+    if let Some(tests) = results.tests {
+        let margin = match tests.settings.margin {
+            Some(margin) => format!("Equivalence: two one-sided t tests against ± {}.", number(margin)),
+            None => "Equivalence was not tested: no margin was given.".to_owned(),
+        };
+        all.push(format!("Tests. {} {margin}", how(record)));
+    }
+    all
 }
 
 /// The grid in words: its ends, its size, and what may have happened to it.

@@ -6,6 +6,7 @@
 mod audit;
 mod ceiling;
 mod findings;
+mod inference;
 mod markup;
 mod methods;
 mod metrics;
@@ -16,8 +17,10 @@ mod results;
 mod summary;
 mod table;
 mod terminal;
+mod verdict;
 
-pub use findings::{BestLayer, Findings, LargestDifference, PlantedOutcome, Verdict};
+pub use findings::{BestLayer, Findings, LargestDifference, PlantedOutcome};
+pub use verdict::Verdict;
 
 use crate::plot::Figures;
 use crate::record::RunRecord;

@@ -2,21 +2,25 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::encoding::ScoreName;
+use crate::plot::words::percent;
 use crate::plot::{Figure, Figures};
 use crate::record::RunRecord;
 use crate::report::findings::Findings;
 use crate::report::markup::Html;
-use crate::report::{audit, methods, provenance, results, summary};
+use crate::report::{audit, inference, methods, provenance, results, summary};
 
 /// No network, no scripts: the page is what it is when it is written.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// The sections, by anchor, in the order of the page. Those that a run lacks are left out.
-const CONTENTS: [(&str, &str); 8] = [
+const CONTENTS: [(&str, &str); 11] = [
     ("#audit", "Audit"),
     ("#found", "What was found"),
     ("#figures", "Figures"),
     ("#layers", "Scores per layer"),
+    ("#best", "Best layers"),
+    ("#tests", "Tests"),
+    ("#groups", "Groups"),
     ("#differences", "Differences"),
     ("#compared", "What was compared"),
     ("#methods", "Methods"),
@@ -43,7 +47,7 @@ pub(super) fn page(record: &RunRecord, figures: &Figures) -> String {
                 h.leaf("p", &[("class", "lead")], summary::scope(record));
                 h.element("nav", &[("aria-label", "Contents")], |h| {
                     for (anchor, name) in CONTENTS {
-                        if anchor != "#differences" || !record.comparison.layer_differences.is_empty() {
+                        if has(record, anchor) {
                             h.leaf("a", &[("href", anchor)], name);
                             h.text(" ");
                         }
@@ -54,6 +58,7 @@ pub(super) fn page(record: &RunRecord, figures: &Figures) -> String {
                 audit::section(h, record);
                 summary::sections(h, record, &findings);
                 pictures(h, record, figures);
+                inference::sections(h, record);
                 results::sections(h, record);
                 weights(h, record, figures);
                 provenance::sections(h, record);
@@ -74,6 +79,18 @@ pub(super) fn page(record: &RunRecord, figures: &Figures) -> String {
     h.finish()
 }
 
+/// Whether the page has this section.
+fn has(record: &RunRecord, anchor: &str) -> bool {
+    let results = &record.comparison;
+    match anchor {
+        "#best" => !results.best_layers.is_empty(),
+        "#tests" => results.tests.is_some() && !results.layer_differences.is_empty(),
+        "#groups" => results.group_design.is_some(),
+        "#differences" => !results.layer_differences.is_empty(),
+        _ => true,
+    }
+}
+
 fn pictures(h: &mut Html, record: &RunRecord, figures: &Figures) {
     h.element("section", &[("id", "figures")], |h| {
         h.leaf("h2", &[], "Figures");
@@ -88,9 +105,10 @@ fn pictures(h: &mut Html, record: &RunRecord, figures: &Figures) {
                 h,
                 difference,
                 &format!(
-                    "Figure 2. Paired difference in {score} to {}, on the same folds and rows. Where the band includes 0, \
-                     the sign of the difference is undecided.",
-                    record.comparison.reference
+                    "Figure 2. Paired difference in {score} to {}, on the same folds and rows. Bands are {} % intervals of one \
+                     layer each; which differences stand when all layers are looked at is said under Tests.",
+                    record.comparison.reference,
+                    percent(record.plan.bootstrap.level)
                 ),
             );
         }

@@ -8,9 +8,10 @@ use crate::ids::Layer;
 use crate::plot::seeds::Seeds;
 use crate::plot::words::counted;
 use crate::record::RunRecord;
-use crate::report::findings::{BestLayer, Findings, Verdict, gain, points};
+use crate::report::findings::{BestLayer, Findings, gain, points};
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
+use crate::report::verdict::{Verdict, p_value};
 use crate::report::{ceiling, metrics, table};
 
 /// Targets listed by size of their difference.
@@ -193,8 +194,8 @@ fn layer_differences(h: &mut Html, record: &RunRecord) {
     let ranking = results.score;
     let mut heads = vec!["layer"];
     heads.extend(ScoreName::ALL.map(ScoreName::as_str));
-    let sign = format!("sign of {ranking}");
-    heads.extend([sign.as_str(), "subjects"]);
+    let verdict = format!("verdict on {ranking}");
+    heads.extend([verdict.as_str(), "subjects"]);
     let caption = "Paired difference, checkpoint less reference, mean over subjects and targets, with interval";
     table::table(h, caption, &heads, |h| {
         for checkpoint in record.checkpoints.iter().filter(|c| c.label != results.reference) {
@@ -217,8 +218,8 @@ fn layer_differences(h: &mut Html, record: &RunRecord) {
                                 None => table::score(h, Score::undefined(Reason::NotComputed), None, signed),
                             }
                         }
-                        let verdict = at(ranking).map_or(Verdict::NoInterval, |d| Verdict::of(d.interval));
-                        table::words(h, verdict.as_str());
+                        let of = |d: &&Difference| Verdict::of(d.difference, d.inference.p_fwe, &d.inference);
+                        table::words(h, at(ranking).map_or(Verdict::Untested, of).as_str());
                         table::figure(h, at(ranking).map_or("–".to_owned(), |d| d.n_subjects.to_string()));
                     });
                 }
@@ -244,7 +245,7 @@ fn target_differences(h: &mut Html, record: &RunRecord) {
         return;
     }
     let difference = format!("difference in {}", results.score);
-    let heads = ["target", "checkpoint", "layer", difference.as_str(), "sign", "subjects"];
+    let heads = ["target", "checkpoint", "layer", difference.as_str(), "p", "p corrected", "q", "verdict", "subjects"];
     let caption = format!("The {} of {total} differences of single targets that are largest in size", of.len());
     table::table(h, &caption, &heads, |h| {
         h.element("tbody", &[], |h| {
@@ -253,7 +254,10 @@ fn target_differences(h: &mut Html, record: &RunRecord) {
                     table::words(h, &d.checkpoint);
                     table::figure(h, d.layer.to_string());
                     table::score(h, d.difference, d.interval, signed);
-                    table::words(h, Verdict::of(d.interval).as_str());
+                    for p in [d.inference.p, d.inference.p_fwe, d.inference.q_fdr] {
+                        table::figure(h, p.map_or("–".to_owned(), p_value));
+                    }
+                    table::words(h, Verdict::of(d.difference, d.inference.q_fdr, &d.inference).as_str());
                     table::figure(h, d.n_subjects.to_string());
                 });
             }
@@ -264,7 +268,8 @@ fn target_differences(h: &mut Html, record: &RunRecord) {
         &[("class", "note")],
         format!(
             "Picked as the largest of {total}: expect their sizes to be optimistic, and some intervals without 0 by chance \
-             alone. Nothing here is corrected for the number of targets and layers."
+             alone. p corrected: over all layers and targets of the checkpoint by the largest |t|; q: Benjamini–Hochberg over \
+             the same, by which the verdict goes."
         ),
     );
 }

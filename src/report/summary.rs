@@ -3,9 +3,10 @@
 use crate::plot::seeds::Seeds;
 use crate::plot::words::{counted, percent, units};
 use crate::record::{Planted, RunRecord};
-use crate::report::findings::{BestLayer, Findings, LargestDifference, PlantedOutcome, Verdict};
+use crate::report::findings::{BestLayer, Findings, LargestDifference, PlantedOutcome};
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
+use crate::report::verdict::{self, Verdict, over_layers, p_equals};
 use crate::stats::bootstrap::Interval;
 
 /// What was run, in one sentence.
@@ -74,10 +75,13 @@ fn found(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
             for difference in &findings.differences {
                 h.element("li", &[], |h| {
                     let name = format!("{} − {}", difference.checkpoint, results.reference);
-                    named(h, &name, &difference_sentence(difference));
+                    named(h, &name, &difference_sentence(record, difference));
                 });
             }
         });
+        if let Some(few) = verdict::too_few(record) {
+            h.element("p", &[], |h| h.leaf("strong", &[], few));
+        }
         h.leaf("p", &[("class", "note")], caveat(findings));
     });
 }
@@ -115,52 +119,65 @@ fn best_sentence(best: &BestLayer<'_>, findings: &Findings<'_>) -> String {
         Some((gain, by)) => format!(
             "; {} over the confounds alone{}",
             with_interval(&signed(by), gain.interval),
-            match Verdict::of(gain.interval) {
-                Verdict::Higher => "",
-                Verdict::Lower => ": below them",
-                Verdict::Undecided => ", undecided, because that interval includes 0",
-                Verdict::NoInterval => ", undecided, because there is no interval",
+            match (Verdict::of(gain.difference, gain.inference.p_fwe, &gain.inference), gain.inference.p_fwe) {
+                (Verdict::Higher, Some(p)) => format!(" ({}{})", p_equals(p), over_layers(best.n_layers)),
+                (Verdict::Lower, Some(p)) => format!(": below them ({}{})", p_equals(p), over_layers(best.n_layers)),
+                (Verdict::Equivalent, _) => ", equivalent to them".to_owned(),
+                (_, Some(p)) => format!(", undecided ({}{})", p_equals(p), over_layers(best.n_layers)),
+                (_, None) => ", not tested".to_owned(),
             }
         ),
         None if findings.confounds.is_none() => String::new(),
         None => "; without a defined difference to the confounds alone".to_owned(),
     };
     let layers = if best.n_layers == 1 { "its only layer is" } else { "best at layer" };
-    format!("{layers} {}: {}{gain}.{role}", point.layer, with_interval(&number(value), point.interval))
+    let nested = match best.nested.and_then(|n| Some((n, n.nested.value()?, n.optimism?))) {
+        Some((nested, value, optimism)) if best.n_layers > 1 => format!(
+            " Nested, so without the optimism of that choice ({}): {}.",
+            signed(optimism),
+            with_interval(&number(value), nested.interval)
+        ),
+        _ => String::new(),
+    };
+    format!("{layers} {}: {}{gain}.{nested}{role}", point.layer, with_interval(&number(value), point.interval))
 }
 
-/// What is said of a difference: its sign only where the interval decides it.
-fn difference_sentence(difference: &LargestDifference<'_>) -> String {
+/// What is said of a difference: what its tests say.
+fn difference_sentence(record: &RunRecord, difference: &LargestDifference<'_>) -> String {
     let Some((largest, value)) = difference.largest else {
         return "no layer has a defined difference.".to_owned();
     };
-    let verdict = match Verdict::of(largest.interval) {
-        Verdict::Higher => "higher than the reference at this layer.",
-        Verdict::Lower => "lower than the reference at this layer.",
-        Verdict::Undecided => "undecided, because the interval includes 0.",
-        Verdict::NoInterval => "undecided, because there is no interval.",
-    };
-    format!(
-        "largest difference at layer {} (of {}): {}, {verdict}",
+    let family = over_layers(difference.n_layers);
+    let mut text = format!(
+        "largest difference at layer {} (of {}): {}, {}.",
         largest.layer,
         counted(difference.n_layers, "layer"),
-        with_interval(&signed(value), largest.interval)
-    )
+        with_interval(&signed(value), largest.interval),
+        verdict::sentence(record, largest.difference, largest.inference.p_fwe, &largest.inference, &family)
+    );
+    if let Some((best, value)) = difference.at_best.and_then(|b| Some((b, b.difference.value()?))) {
+        text.push_str(&format!(
+            " Each at its own best layer (nested): {}, {}.",
+            with_interval(&signed(value), best.interval),
+            verdict::sentence(record, best.difference, best.inference.p, &best.inference, "")
+        ));
+    }
+    text
 }
 
-/// Why the numbers above are not tests.
+/// How to read the numbers above.
 fn caveat(findings: &Findings<'_>) -> String {
     let most = findings.best.iter().map(|b| b.n_layers).max().unwrap_or(0);
     let mut text = String::new();
     if most > 1 {
         text.push_str(&format!(
-            "A best layer was chosen as the highest of up to {most} on the same data that scored it, so its score and its gain are optimistic: \
-             they describe this run and are no estimates for new data. "
+            "A best layer is the highest of up to {most} on the same data that scored it, so its score and its gain are optimistic; \
+             the nested score is not. "
         ));
     }
     if !findings.differences.is_empty() {
         text.push_str(
-            "Intervals of differences are for one layer each; they are not corrected for the choice of the layer that differs most.",
+            "Intervals are for one layer each; p-values are corrected for the choice among layers where they say so.",
         );
     }
     text.trim_end().to_owned()
@@ -263,54 +280,57 @@ mod tests {
     use crate::encoding::Score;
     use crate::record::sample;
 
-    fn difference(interval: Option<Interval>) -> String {
+    fn difference(p_fwe: Option<f64>) -> String {
         let mut record = sample::record();
         for d in &mut record.comparison.layer_differences {
             d.difference = Score::Value(0.03);
-            d.interval = interval;
+            d.interval = Some((0.01, 0.05));
+            d.inference.p_fwe = p_fwe;
         }
-        difference_sentence(&Findings::of(&record).differences[0])
+        difference_sentence(&record, &Findings::of(&record).differences[0])
     }
 
     #[test]
-    fn only_an_interval_without_zero_decides() {
-        assert_eq!(
-            difference(Some((0.01, 0.05))),
-            "largest difference at layer 0 (of 5 layers): +0.030 [0.010, 0.050], higher than the reference at this layer."
-        );
-        assert!(difference(Some((-0.01, 0.05))).ends_with("undecided, because the interval includes 0."));
-        assert!(difference(None).ends_with("+0.030 (no interval), undecided, because there is no interval."));
+    fn only_a_test_decides() {
+        assert!(difference(Some(0.03125)).starts_with(
+            "largest difference at layer 0 (of 5 layers): +0.030 [0.010, 0.050], different: higher, p = 0.031 corrected for 5 \
+             layers. Each at its own best layer (nested): +0.030"
+        ));
+        assert!(difference(Some(0.2)).contains("undecided: p = 0.200 corrected for 5 layers; of a true difference"));
+        assert!(difference(None).contains("+0.030 [0.010, 0.050], not tested."));
     }
 
     #[test]
-    fn a_best_layer_comes_with_its_caveat() {
+    fn a_best_layer_comes_with_its_optimism() {
         let record = sample::record();
         let findings = Findings::of(&record);
         assert_eq!(
             best_sentence(&findings.best[0], &findings),
-            "best at layer 3: 0.105 [0.080, 0.135]; +0.084 [0.064, 0.104] over the confounds alone."
+            "best at layer 3: 0.105 [0.080, 0.135]; +0.084 [0.064, 0.104] over the confounds alone (p = 0.031 corrected for 5 \
+             layers). Nested, so without the optimism of that choice (+0.010): 0.095 [0.070, 0.120]."
         );
         assert!(best_sentence(&findings.best[2], &findings).ends_with("untrained: a baseline."));
         let text = caveat(&findings);
-        assert!(text.contains("highest of up to 5") && text.contains("optimistic") && text.contains("not corrected"));
+        assert!(text.contains("highest of up to 5") && text.contains("optimistic"));
     }
 
     #[test]
-    fn a_gain_is_one_only_where_its_interval_says_so() {
+    fn a_gain_is_one_only_where_its_test_says_so() {
         let mut record = sample::record();
-        let mut sentence = |interval| {
+        let mut sentence = |p| {
             for d in &mut record.comparison.confound_gains {
                 d.difference = Score::Value(-0.01);
-                d.interval = interval;
+                d.interval = Some((-0.02, -0.005));
+                d.inference.p_fwe = p;
             }
             let findings = Findings::of(&record);
             best_sentence(&findings.best[0], &findings)
         };
         assert!(
-            sentence(Some((-0.02, -0.005))).ends_with("−0.010 [−0.020, −0.005] over the confounds alone: below them.")
+            sentence(Some(0.03125)).contains("−0.010 [−0.020, −0.005] over the confounds alone: below them (p = 0.031")
         );
-        assert!(sentence(Some((-0.02, 0.01))).ends_with("undecided, because that interval includes 0."));
-        assert!(sentence(None).ends_with("undecided, because there is no interval."));
+        assert!(sentence(Some(0.3)).contains("over the confounds alone, undecided (p = 0.300"));
+        assert!(sentence(None).contains("over the confounds alone, not tested."));
     }
 
     #[test]

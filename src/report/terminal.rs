@@ -1,15 +1,19 @@
 //! The summary for a terminal: aligned columns, plain characters.
 
+use crate::compare::Inference;
+use crate::encoding::Score;
 use crate::plot::seeds::Seeds;
 use crate::plot::words::{counted, percent, units};
 use crate::record::{RunRecord, Severity};
-use crate::report::findings::{Findings, Verdict};
+use crate::report::findings::Findings;
 use crate::report::number::{self, number, signed};
 use crate::report::summary::{recovery_verdict, scope};
+use crate::report::verdict::{Verdict, p_value, too_few};
+use crate::stats::bootstrap::Interval;
 use crate::visible::shortened;
 
 /// Characters of a label that fit.
-const LABEL: usize = 36;
+const LABEL: usize = 26;
 
 /// The summary, line by line.
 pub(super) fn summary(record: &RunRecord) -> String {
@@ -29,7 +33,8 @@ pub(super) fn summary(record: &RunRecord) -> String {
     if record.plan.folds.leaks() {
         lines.insert(0, "LEAKY FOLDS: shuffled. No number below is an estimate for new data.".to_owned());
     }
-    let head = ["checkpoint", "best layer", results.score.as_str(), "interval", "over confounds"].map(str::to_owned);
+    let head = ["checkpoint", "best layer", results.score.as_str(), "interval", "nested", "optimism", "over confounds"]
+        .map(str::to_owned);
     let mut rows = vec![head];
     for best in &findings.best {
         let (layer, score, interval) = match best.best {
@@ -41,6 +46,8 @@ pub(super) fn summary(record: &RunRecord) -> String {
             layer,
             score,
             interval,
+            best.nested.map_or("-".to_owned(), |n| number::score(n.nested)),
+            best.nested.and_then(|n| n.optimism).map_or("-".to_owned(), signed),
             best.gain.map_or("-".to_owned(), |(d, by)| format!("{} {}", signed(by), number::interval(d.interval))),
         ]);
     }
@@ -50,6 +57,8 @@ pub(super) fn summary(record: &RunRecord) -> String {
             "-".to_owned(),
             number::score(mean),
             number::interval(interval),
+            "-".to_owned(),
+            "-".to_owned(),
             String::new(),
         ]);
     }
@@ -59,31 +68,33 @@ pub(super) fn summary(record: &RunRecord) -> String {
         lines.push(format!("Untrained, {}: {text}.", counted(seeds.n, "seed")));
     }
     if findings.best.iter().any(|b| b.n_layers > 1) {
-        lines.push("The best of several layers is optimistic: chosen on the data that scored it.".to_owned());
+        lines.push(
+            "The best of several layers is optimistic, chosen on the data that scored it; the nested score is not."
+                .to_owned(),
+        );
     }
     if !findings.differences.is_empty() {
         lines.push(String::new());
-        let head = [format!("largest difference to {}", shortened(&results.reference, 20))];
-        let mut rows = vec![
-            head.into_iter().chain(["layer", results.score.as_str(), "interval", "sign"].map(str::to_owned)).collect(),
-        ];
+        let head = format!("difference to {}", shortened(&results.reference, 20));
+        let heads = [head.as_str(), "layer", results.score.as_str(), "interval", "p", "verdict"];
+        let mut rows = vec![heads.map(str::to_owned)];
         for difference in &findings.differences {
-            let cells = match difference.largest {
-                Some((d, value)) => [
-                    d.layer.to_string(),
-                    signed(value),
-                    number::interval(d.interval),
-                    match Verdict::of(d.interval) {
-                        Verdict::Undecided => "undecided (0 inside)",
-                        other => other.as_str(),
-                    }
-                    .to_owned(),
-                ],
-                None => ["-", "undefined", "-", ""].map(str::to_owned),
-            };
-            rows.push([label(difference.checkpoint, false)].into_iter().chain(cells).collect::<Vec<_>>());
+            let name = label(difference.checkpoint, false);
+            if let Some((d, value)) = difference.largest {
+                rows.push(tested(&name, &d.layer.to_string(), value, d.interval, d.inference.p_fwe, &d.inference));
+            } else {
+                rows.push([name.as_str(), "-", "undefined", "-", "-", ""].map(str::to_owned));
+            }
+            if let Some((d, value)) = difference.at_best.and_then(|d| Some((d, d.difference.value()?))) {
+                rows.push(tested(&name, "nested", value, d.interval, d.inference.p, &d.inference));
+            }
         }
         lines.extend(aligned(&rows));
+        lines.push(
+            "Largest over the layers (p corrected for them), and each checkpoint at its own nested best layer."
+                .to_owned(),
+        );
+        lines.extend(too_few(record));
     }
     if let Some(outcome) = &findings.planted {
         let (word, rest) = recovery_verdict(outcome);
@@ -110,6 +121,33 @@ pub(super) fn summary(record: &RunRecord) -> String {
         lines.push(format!("{}: see the report.", counted(record.warnings.len(), "warning")));
     }
     lines.join("\n")
+}
+
+/// A row of the table of differences.
+fn tested(
+    name: &str,
+    layer: &str,
+    value: f64,
+    interval: Option<Interval>,
+    p: Option<f64>,
+    inference: &Inference,
+) -> [String; 6] {
+    let verdict = Verdict::of(Score::Value(value), p, inference);
+    let more = match (verdict, inference.mde80) {
+        (Verdict::Undecided, Some(mde)) => format!("undecided (detectable: {})", number(mde)),
+        (Verdict::Higher | Verdict::Lower, _) if inference.equivalent == Some(true) => {
+            format!("{}, within the margin", verdict.as_str())
+        }
+        _ => verdict.as_str().to_owned(),
+    };
+    [
+        name.to_owned(),
+        layer.to_owned(),
+        signed(value),
+        number::interval(interval),
+        p.map_or("-".to_owned(), p_value),
+        more,
+    ]
 }
 
 fn label(checkpoint: &str, untrained: bool) -> String {
@@ -150,10 +188,16 @@ mod tests {
         assert!((10..=20).contains(&lines.len()), "{text}");
         assert!(lines.iter().all(|l| l.chars().count() <= 110), "{text}");
         let row = |start: &str| *lines.iter().find(|l| l.trim_start().starts_with(start)).unwrap();
-        assert!(row("base").contains("3  0.105  [0.080, 0.135]  +0.084 [0.064, 0.104]"), "{text}");
+        assert!(row("base").contains("3  0.105  [0.080, 0.135]   0.095    +0.010  +0.084 [0.064, 0.104]"), "{text}");
         assert_eq!(row("base").find("0.105"), row("tuned").find("0.135"), "{text}");
-        assert!(lines.iter().any(|l| l.contains("tuned") && l.contains("+0.030") && l.ends_with("higher")), "{text}");
-        assert!(lines.iter().any(|l| l.contains("untrained") && l.ends_with("undecided (0 inside)")), "{text}");
+        assert!(
+            lines.iter().any(|l| l.contains("tuned") && l.contains("+0.030") && l.ends_with("0.031  higher")),
+            "{text}"
+        );
+        assert!(
+            lines.iter().any(|l| l.contains("untrained") && l.ends_with("undecided (detectable: 0.016)")),
+            "{text}"
+        );
         assert!(text.contains("Planted: PASS, the planted layer was recovered."));
         assert!(text.contains("optimistic"));
     }

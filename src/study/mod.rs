@@ -2,8 +2,10 @@
 
 pub mod demo;
 mod folds;
+mod inference;
 mod plan;
 mod spec;
 
+pub use inference::{InferenceFlags, SubjectsPlan};
 pub use plan::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan};
 pub use spec::{FoldKind, StudySpec};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::folds;
+use super::inference::{InferenceFlags, SubjectsPlan, settings};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
+use crate::compare::Settings;
 use crate::encoder::{CheckpointSpec, LongText, Pooling, Source};
 use crate::encoding::{AlphaGrid, FoldSpec, MetricName, ScoreName};
 use crate::error::{Code, Error, Result};
@@ -17,7 +19,7 @@ pub const BOOTSTRAP_DRAWS: usize = 2000;
 pub const BOOTSTRAP_SEED: u64 = 0;
 
 /// What flags may change of a study.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
     /// `--layers`
     pub layers: Option<String>,
@@ -33,6 +35,8 @@ pub struct Overrides {
     pub untrained: u64,
     /// `--metrics`
     pub metrics: Vec<MetricName>,
+    /// `--permutations`, `--margin`
+    pub inference: InferenceFlags,
 }
 
 /// Everything that a run needs to know.
@@ -74,6 +78,10 @@ pub struct Plan {
     pub score: ScoreName,
     /// The checkpoints, the reference first.
     pub checkpoints: Vec<CheckpointSpec>,
+    /// How differences are tested.
+    pub inference: Settings,
+    /// Groups of subjects and their covariates.
+    pub subjects: Option<SubjectsPlan>,
     /// Flags that changed the study: flag → value.
     pub overrides: BTreeMap<String, String>,
 }
@@ -177,7 +185,9 @@ impl Plan {
         checkpoints.extend(untrained(&checkpoints, overrides.untrained));
         problems.extend(repeated_label(&checkpoints));
         let (folds, default_gap) = folds::planned(&spec, study, overrides, &mut problems);
-        let (Some(responses), Some(alphas), Some(layers), true) = (responses, alphas, layers, problems.is_empty())
+        let inference = settings(&spec.inference, &overrides.inference, study).map_err(|e| problems.push(e)).ok();
+        let (Some(responses), Some(alphas), Some(layers), Some(inference), true) =
+            (responses, alphas, layers, inference, problems.is_empty())
         else {
             return Err(problems);
         };
@@ -192,6 +202,8 @@ impl Plan {
             let names: Vec<&str> = overrides.metrics.iter().map(|m| m.as_str()).collect();
             ("--metrics".to_owned(), names.join(","))
         }));
+        applied.extend(overrides.inference.permutations.map(|n| ("--permutations".to_owned(), n.to_string())));
+        applied.extend(overrides.inference.margin.map(|m| ("--margin".to_owned(), m.to_string())));
         Ok(Plan {
             name: spec.study.name,
             study_path: study.to_owned(),
@@ -219,6 +231,8 @@ impl Plan {
             alphas,
             score: spec.encoding.score.unwrap_or(ScoreName::Cod),
             checkpoints,
+            inference,
+            subjects: spec.subjects.map(|section| SubjectsPlan::new(section, &folder)),
             overrides: applied,
         })
     }

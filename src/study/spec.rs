@@ -31,6 +31,11 @@ pub struct StudySpec {
     /// `[finetuning]`
     #[serde(default)]
     pub finetuning: FinetuningSection,
+    /// `[inference]`
+    #[serde(default)]
+    pub inference: InferenceSection,
+    /// `[subjects]`
+    pub subjects: Option<SubjectsSection>,
 }
 
 /// `[study]`
@@ -103,6 +108,33 @@ pub struct EncodingSection {
     pub alphas: Option<AlphasSection>,
     /// What layers and checkpoints are ranked by.
     pub score: Option<ScoreName>,
+}
+
+/// `[inference]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct InferenceSection {
+    /// Random permutations, where not all can be used.
+    pub permutations: Option<usize>,
+    /// Seed of the permutations.
+    pub seed: Option<u64>,
+    /// Differences within ± this are equivalent.
+    pub margin: Option<f64>,
+}
+
+/// `[subjects]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SubjectsSection {
+    /// One row per subject.
+    pub table: String,
+    /// Column of subjects.
+    #[serde(default = "default_subject")]
+    pub id: String,
+    /// Column of groups.
+    #[serde(default = "default_group")]
+    pub group: String,
+    /// Columns that are held fixed.
+    #[serde(default)]
+    pub covariates: Vec<String>,
 }
 
 /// Ways to make outer folds.
@@ -184,6 +216,14 @@ fn default_text() -> String {
     "text".to_owned()
 }
 
+fn default_subject() -> String {
+    "subject".to_owned()
+}
+
+fn default_group() -> String {
+    "group".to_owned()
+}
+
 /// Every section with its keys.
 const KNOWN: &[(&str, &[&str])] = &[
     ("study", &["name"]),
@@ -193,6 +233,8 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("encoding", &["folds", "k", "gap", "alphas", "score"]),
     ("series", &["tr", "longest_delay"]),
     ("finetuning", &["texts"]),
+    ("inference", &["permutations", "seed", "margin"]),
+    ("subjects", &["table", "id", "group", "covariates"]),
 ];
 
 impl StudySpec {

@@ -47,18 +47,24 @@ pub(in super::super) fn crowded_edges<'a>(
     choices: impl Iterator<Item = (usize, ArrayView1<'a, f64>)>,
     grid: &AlphaGrid,
 ) -> (bool, bool) {
-    if grid.given {
-        return (false, false);
-    }
     let matters = |errors: ArrayView1<'_, f64>| {
         let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
         errors.iter().any(|e| *e > least * (1.0 + TIE))
     };
+    let at_edge = |choice: usize| choice == 0 || choice + 1 == grid.values.len();
+    is_crowded(choices.map(|(choice, errors)| (choice, at_edge(choice) && matters(errors))), grid)
+}
+
+/// As [`crowded_edges`], of choices that come with whether they depend on alpha.
+pub(super) fn is_crowded(choices: impl Iterator<Item = (usize, bool)>, grid: &AlphaGrid) -> (bool, bool) {
+    if grid.given {
+        return (false, false);
+    }
     let (mut all, mut below, mut above) = (0usize, 0usize, 0usize);
-    for (choice, errors) in choices {
+    for (choice, matters) in choices {
         all += 1;
-        below += usize::from(choice == 0 && matters(errors));
-        above += usize::from(choice + 1 == grid.values.len() && matters(errors));
+        below += usize::from(choice == 0 && matters);
+        above += usize::from(choice + 1 == grid.values.len() && matters);
     }
     let crowded = |count: usize| count as f64 > EDGE_LIMIT * all as f64;
     (crowded(below), crowded(above))

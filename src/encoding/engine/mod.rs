@@ -11,7 +11,10 @@
 //! Work runs on rayon's current pool, over training sets and blocks of targets, with single-threaded BLAS. Sums run in a
 //! fixed order, so that results do not depend on which thread did what.
 
+mod banded;
+mod bands;
 mod choice;
+mod narrow;
 mod refit;
 mod rows;
 mod search;
@@ -36,6 +39,9 @@ use crate::compute::cpu::{self, Real};
 use crate::error::{Code, Error, Result};
 use crate::watch::Watch;
 
+pub use banded::{BandedFit, fit_banded};
+use bands::Kernels;
+pub use bands::{Bands, random_weights};
 pub(super) use choice::{crowded_edges, smallest};
 use refit::Refit;
 use rows::Rows;
@@ -144,15 +150,21 @@ pub fn fit_blocks(
 ) -> Result<Report> {
     assert_eq!(x.nrows(), folds.of_row().len(), "x and folds have the same rows");
     assert!(options.scale.as_ref().is_none_or(|s| s.len() == x.ncols()), "one scale per feature");
-    if folds.count() < 3 {
-        return Err(Error::new(Code::Rc03, "folds", format!("there are {}", folds.count()))
-            .expected("at least 3: alpha is chosen on the folds that remain when one is held out"));
-    }
+    enough_folds(folds)?;
     cpu::single_threaded_blas();
     match options.precision {
         Precision::Single => Engine::<f32>::new(x, responses, folds, grid, options, watch).run(receive),
         _ => Engine::<f64>::new(x, responses, folds, grid, options, watch).run(receive),
     }
+}
+
+/// Nested cross-validation needs three folds.
+pub(super) fn enough_folds(folds: &Folds) -> Result<()> {
+    if folds.count() >= 3 {
+        return Ok(());
+    }
+    Err(Error::new(Code::Rc03, "folds", format!("there are {}", folds.count()))
+        .expected("at least 3: alpha is chosen on the folds that remain when one is held out"))
 }
 
 /// Fits one response that is in memory.
@@ -173,6 +185,7 @@ pub fn fit(
         predicted: Array2::zeros(y.raw_dim()),
         train_mean: Array2::zeros((k, y.ncols())),
         chosen: Array2::zeros((k, y.ncols())),
+        inner_error: Array2::zeros((k, y.ncols())),
         grid: grid.clone(),
         varying: vec![0; k],
     });
@@ -180,6 +193,7 @@ pub fn fit(
         let mut whole = whole.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         whole.predicted.slice_mut(s![.., part.columns.clone()]).assign(&part.fit.predicted);
         whole.train_mean.slice_mut(s![.., part.columns.clone()]).assign(&part.fit.train_mean);
+        whole.inner_error.slice_mut(s![.., part.columns.clone()]).assign(&part.fit.inner_error);
         whole.chosen.slice_mut(s![.., part.columns]).assign(&part.fit.chosen);
         whole.grid = part.fit.grid;
         whole.varying = part.fit.varying;
@@ -200,6 +214,11 @@ struct Engine<'a, T> {
     rows: Rows,
     space: Space,
     grams: Option<Grams<T>>,
+    /// Factor of each column after z-scoring.
+    scale: Option<Vec<f64>>,
+    /// Banded ridge in the dual: the kernels of the bands, and their weights.
+    kernels: Option<Kernels<T>>,
+    weights: Vec<f64>,
     responses: &'a [&'a dyn Targets],
     places: Vec<Place>,
     targets: usize,
@@ -223,7 +242,7 @@ impl<'a, T: Real> Engine<'a, T> {
         watch: &'a dyn Watch,
     ) -> Engine<'a, T> {
         let rows = Rows::new(folds);
-        let space = Space::new(x, &rows, options.scale.as_deref());
+        let space = Space::new(x, &rows);
         let targets = responses.iter().map(|r| r.columns()).sum();
         let size =
             Size { rows: rows.len(), features: x.ncols(), targets, folds: rows.folds(), alphas: asked.values.len() };
@@ -236,6 +255,9 @@ impl<'a, T: Real> Engine<'a, T> {
         let grams = size.primal().then(|| Grams::new(&space, &rows));
         Engine {
             places: places.collect(),
+            scale: options.scale.clone(),
+            kernels: None,
+            weights: Vec::new(),
             wave: size.wave(options.memory, threads),
             wide: if asked.given { asked.clone() } else { asked.widened(true, true) },
             decompositions: AtomicUsize::new(0),
@@ -250,8 +272,20 @@ impl<'a, T: Real> Engine<'a, T> {
         }
     }
 
-    fn system(&self, without: &[usize]) -> System<T> {
-        System::new(&self.space, &self.rows, self.grams.as_ref(), without)
+    fn system(&self, without: &[usize], parts: Option<&Bands>) -> System<T> {
+        match &self.kernels {
+            Some(kernels) => kernels.system(without, &self.weights, parts.is_some()),
+            None => {
+                let (grams, scale) = (self.grams.as_ref(), self.scale.as_deref());
+                System::new(&self.space, &self.rows, grams, without, scale, parts)
+            }
+        }
+    }
+
+    /// Weighs the bands from now on.
+    fn weigh(&mut self, bands: &Bands, weights: &[f64]) {
+        self.scale = Some(bands.scale(weights));
+        self.weights = weights.to_vec();
     }
 
     /// A block of targets less their means, its values as given, and the means.
@@ -286,7 +320,7 @@ impl<'a, T: Real> Engine<'a, T> {
                 states.iter().flat_map(|s| s.chosen.row(fold)).for_each(|c| used[*c] = true);
                 let used: Vec<(usize, f64)> =
                     self.wide.values.iter().copied().enumerate().filter(|(i, _)| used[*i]).collect();
-                let fit = Refit::new(self.system(&[fold]), &used, self.targets)?;
+                let fit = Refit::new(self.system(&[fold], None), &used, self.targets)?;
                 if let Refit::Eigen(_) = fit {
                     self.decompositions.fetch_add(1, Ordering::Relaxed);
                 }
@@ -300,7 +334,7 @@ impl<'a, T: Real> Engine<'a, T> {
             let mut train_mean = Array2::zeros((folds, offset.len()));
             for (fold, fit) in fits.iter().enumerate() {
                 let mut mean = block.mean(&self.rows, &[fold]);
-                let part = fit.predict(&block, &self.rows, &mean, state.chosen.row(fold), &self.wide.values);
+                let part = fit.predict(&block, &self.rows, &mean, None, state.chosen.row(fold), &self.wide.values);
                 mean.iter_mut().zip(&offset).for_each(|(m, o)| *m += o);
                 let mut out = predicted.slice_mut(s![self.rows.of(fold), ..]);
                 for (mut to, from) in out.rows_mut().into_iter().zip(part.rows()) {
@@ -312,6 +346,7 @@ impl<'a, T: Real> Engine<'a, T> {
                 predicted: self.rows.unsorted(&predicted),
                 train_mean,
                 chosen: state.chosen.mapv(|c| c - state.range.start),
+                inner_error: state.chosen_errors(),
                 grid: AlphaGrid { values: self.wide.values[state.range.clone()].to_vec(), given: self.asked.given },
                 varying: fits.iter().map(Refit::varying).collect(),
             };
@@ -337,7 +372,7 @@ impl<'a, T: Real> Engine<'a, T> {
             let prepare = |without: &[usize; 2]| {
                 self.watch.check()?;
                 self.decompositions.fetch_add(1, Ordering::Relaxed);
-                Ok(Prepared::new(self.system(without).factor()?, self.options.precision))
+                Ok(Prepared::new(self.system(without, None).factor()?, self.options.precision))
             };
             let prepared = wave.par_iter().map(prepare).collect::<Result<Vec<_>>>()?;
             *seconds += clock.elapsed().as_secs_f64();

@@ -56,18 +56,20 @@ impl<T: Real> Refit<T> {
         }
     }
 
-    /// Predictions of the held-out rows less the training means (test rows, targets).
+    /// Predictions of the held-out rows less the training means (rows of the system's `cross`, targets) for the targets
+    /// `columns` (all of them when none are named); `chosen` has the alpha of each of these.
     pub(super) fn predict(
         &self,
         block: &Block<T>,
         rows: &Rows,
         mean: &[f64],
+        columns: Option<&[usize]>,
         chosen: ArrayView1<'_, usize>,
         alphas: &[f64],
     ) -> Array2<T> {
         match self {
             Refit::Eigen(factor) => {
-                let right = block.right(rows, &factor.without, &factor.side, mean, None);
+                let right = block.right(rows, &factor.without, &factor.side, mean, columns);
                 let mut q = factor.coefficients(&right);
                 for (mut row, s) in q.rows_mut().into_iter().zip(&factor.values) {
                     row.iter_mut().zip(chosen).for_each(|(q, c)| *q = T::of(q.wide() / (s + alphas[*c])));
@@ -75,8 +77,8 @@ impl<T: Real> Refit<T> {
                 factor.projected.dot(&q)
             }
             Refit::Solve { fold, side, smoothers, .. } => {
-                let right = block.right(rows, &[*fold], side, mean, None);
-                let test = rows.of(*fold).len();
+                let right = block.right(rows, &[*fold], side, mean, columns);
+                let test = smoothers.values().next().map_or(0, Array2::nrows);
                 let mut out = Array2::zeros((test, right.ncols()));
                 for (index, smoother) in smoothers {
                     let columns: Vec<usize> = (0..right.ncols()).filter(|t| chosen[*t] == *index).collect();

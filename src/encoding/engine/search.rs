@@ -38,6 +38,23 @@ pub(super) struct State {
 }
 
 impl State {
+    /// The errors of a range of alphas, before any choice.
+    pub(super) fn found(range: Range<usize>, errors: Vec<Errors>) -> State {
+        State { range, errors, chosen: Array2::zeros((0, 0)) }
+    }
+
+    /// The errors of an outer fold.
+    pub(super) fn errors(&self, fold: usize) -> &Errors {
+        &self.errors[fold]
+    }
+
+    /// The errors of the chosen alphas (folds, targets).
+    pub(super) fn chosen_errors(&self) -> Array2<f64> {
+        Array2::from_shape_fn(self.chosen.raw_dim(), |(fold, target)| {
+            self.errors[fold].sse[[self.chosen[[fold, target]] - self.range.start, target]]
+        })
+    }
+
     fn choose(&mut self) {
         for (mut row, errors) in self.chosen.rows_mut().into_iter().zip(&self.errors) {
             for (c, column) in row.iter_mut().zip(errors.sse.columns()) {
@@ -87,7 +104,7 @@ impl<T: Real> Engine<'_, T> {
     }
 
     /// Inner errors of the alphas `range` for the blocks `which`: per block and outer fold.
-    fn sweep(
+    pub(super) fn sweep(
         &self,
         range: &Range<usize>,
         which: &[usize],
@@ -140,7 +157,7 @@ impl<T: Real> Engine<'_, T> {
 
     /// For the two folds that a training set leaves out: which one is predicted, which is the outer fold, and where the
     /// rows of the first lie among the held-out rows.
-    fn held_out(&self, without: &[usize]) -> [(usize, usize, Range<usize>); 2] {
+    pub(super) fn held_out(&self, without: &[usize]) -> [(usize, usize, Range<usize>); 2] {
         let (first, second) = (without[0], without[1]);
         let (m, n) = (self.rows.of(first).len(), self.rows.of(second).len());
         [(first, second, 0..m), (second, first, m..m + n)]
@@ -162,7 +179,8 @@ impl<T: Real> Engine<'_, T> {
         Ok(())
     }
 
-    fn search_again(
+    /// Computes the errors of the targets `close` (per block and outer fold) in float64.
+    pub(super) fn search_again(
         &self,
         states: &mut [State],
         close: &[Vec<Vec<usize>>],

@@ -19,8 +19,6 @@ pub(super) struct Space {
     largest: Array2<f64>,
     /// Sum of the centred columns per cell.
     pub(super) sums: Array2<f64>,
-    /// Factor of each column after z-scoring; none for 1 throughout.
-    scale: Option<Vec<f64>>,
 }
 
 /// Means and factors that z-score columns on a training set, then scale them.
@@ -33,7 +31,7 @@ pub(super) struct Standard {
 }
 
 impl Space {
-    pub(super) fn new(given: ArrayView2<'_, f64>, rows: &Rows, scale: Option<&[f64]>) -> Space {
+    pub(super) fn new(given: ArrayView2<'_, f64>, rows: &Rows) -> Space {
         let mut x = rows.sorted(given);
         let cells = rows.cells();
         let mut largest = Array2::<f64>::zeros((cells, x.ncols()));
@@ -49,7 +47,7 @@ impl Space {
         for cell in 0..cells {
             sums.row_mut(cell).assign(&x.slice(s![rows.cell(cell), ..]).sum_axis(ndarray::Axis(0)));
         }
-        Space { x, largest, sums, scale: scale.map(<[f64]>::to_vec) }
+        Space { x, largest, sums }
     }
 
     pub(super) fn features(&self) -> usize {
@@ -65,8 +63,14 @@ impl Space {
         mean / n as f64
     }
 
-    /// From means and population variances of a training set.
-    pub(super) fn standard(&self, training: &[usize], mean: Vec<f64>, variance: &[f64]) -> Standard {
+    /// From means and population variances of the cells `training`; `scale` multiplies columns after z-scoring.
+    pub(super) fn standard(
+        &self,
+        training: &[usize],
+        mean: Vec<f64>,
+        variance: &[f64],
+        scale: Option<&[f64]>,
+    ) -> Standard {
         let mut largest = vec![0f64; self.features()];
         for cell in training {
             largest.iter_mut().zip(self.largest.row(*cell)).for_each(|(l, v)| *l = l.max(*v));
@@ -79,7 +83,7 @@ impl Space {
                 if sd > CONSTANT * l { 1.0 / sd } else { 0.0 }
             })
             .collect();
-        if let Some(scale) = &self.scale {
+        if let Some(scale) = scale {
             factor.iter_mut().zip(scale).for_each(|(f, s)| *f *= s);
         }
         let varying = factor.iter().filter(|f| **f != 0.0).count();
@@ -87,11 +91,12 @@ impl Space {
     }
 
     /// Two passes over the training rows: what a plain z-score does.
-    pub(super) fn exact_standard(&self, training: &[usize], train: &[Range<usize>]) -> Standard {
-        let n = count(train);
-        let mean = self.mean(training, n).to_vec();
+    pub(super) fn exact_standard(&self, rows: &Rows, without: &[usize], scale: Option<&[f64]>) -> Standard {
+        let (train, training) = (rows.outside(without), rows.training(without));
+        let n = count(&train);
+        let mean = self.mean(&training, n).to_vec();
         let mut square = vec![0f64; self.features()];
-        for run in train {
+        for run in &train {
             for row in self.x.slice(s![run.clone(), ..]).rows() {
                 for ((s, v), m) in square.iter_mut().zip(row).zip(&mean) {
                     *s += (v - m) * (v - m);
@@ -99,7 +104,7 @@ impl Space {
             }
         }
         square.iter_mut().for_each(|s| *s /= n as f64);
-        self.standard(training, mean, &square)
+        self.standard(&training, mean, &square, scale)
     }
 
     /// The z-scored rows of `runs`, in the precision of the factorisation.

@@ -56,7 +56,7 @@ impl<T> Default for Scratch<T> {
 }
 
 /// Calls `reduce(first row, stack)` for chunks of rows, where `stack` holds `P diag(w) Q` for each row w of `weights`.
-fn stacked<T: Real>(
+pub(super) fn stacked<T: Real>(
     p: ArrayView2<'_, T>,
     weights: &Array2<T>,
     q: &Array2<T>,

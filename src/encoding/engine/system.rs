@@ -20,6 +20,7 @@ use std::ops::Range;
 
 use ndarray::{Array2, ArrayView1, Axis, s};
 
+use super::bands::Bands;
 use super::rows::{Rows, count};
 use super::space::{Space, Standard};
 use crate::compute::cpu::{Real, Spectrum, eigh, gram};
@@ -80,20 +81,34 @@ pub(super) struct System<T> {
 
 impl<T: Real> System<T> {
     /// The system of all rows outside the folds `without`, predicting the rows of those folds, in their order.
-    pub(super) fn new(space: &Space, rows: &Rows, grams: Option<&Grams<T>>, without: &[usize]) -> System<T> {
+    ///
+    /// `scale` multiplies columns after z-scoring. With `parts`, `cross` holds the held-out rows once per band, one band's
+    /// columns alone each time, one below the other: predictions come in as many parts, which sum to the prediction.
+    pub(super) fn new(
+        space: &Space,
+        rows: &Rows,
+        grams: Option<&Grams<T>>,
+        without: &[usize],
+        scale: Option<&[f64]>,
+        parts: Option<&Bands>,
+    ) -> System<T> {
         let (train, cells) = (rows.outside(without), rows.training(without));
         let held_out: Vec<Range<usize>> = without.iter().map(|f| rows.of(*f)).collect();
+        let held_out = |standard: &Standard| match parts {
+            None => space.z::<T>(&held_out, standard),
+            Some(bands) => bands.stacked(&space.z::<T>(&held_out, standard)),
+        };
         let own = |matrix, cross, side, varying| System { without: without.to_vec(), matrix, cross, side, varying };
         let Some(grams) = grams else {
-            let standard = space.exact_standard(&cells, &train);
+            let standard = space.exact_standard(rows, without, scale);
             let z = space.z::<T>(&train, &standard);
-            let cross = space.z::<T>(&held_out, &standard).dot(&z.t());
+            let cross = held_out(&standard).dot(&z.t());
             return own(gram(z.view(), false), cross, Side::Rows, standard.varying);
         };
         let multiplied = || {
-            let standard = space.exact_standard(&cells, &train);
+            let standard = space.exact_standard(rows, without, scale);
             let z = space.z::<T>(&train, &standard);
-            let cross = space.z::<T>(&held_out, &standard);
+            let cross = held_out(&standard);
             own(gram(z.view(), true), cross, Side::Multiplied(z), standard.varying)
         };
         if grams.is_empty() {
@@ -111,7 +126,7 @@ impl<T: Real> System<T> {
         if cancels {
             return multiplied();
         }
-        let standard = space.standard(&cells, mean.to_vec(), &variance);
+        let standard = space.standard(&cells, mean.to_vec(), &variance, scale);
         for (i, mut row) in matrix.rows_mut().into_iter().enumerate() {
             let (m, f) = (n * standard.mean[i], standard.factor[i]);
             let others = standard.mean.iter().zip(&standard.factor);
@@ -119,7 +134,7 @@ impl<T: Real> System<T> {
                 *v = T::of((v.wide() - m * mean) * f * factor);
             });
         }
-        let cross = space.z::<T>(&held_out, &standard);
+        let cross = held_out(&standard);
         let varying = standard.varying;
         own(matrix, cross, Side::Columns(standard), varying)
     }
