@@ -277,7 +277,11 @@ const CASES: &[Case] = &[
     case("study/RC-01-runs-without-column", &["without a run column", "[stimuli] run ="], |s| {
         s.edit("study.toml", "k = 5", "folds = \"leave-one-run-out\"");
     }),
-    case("study/RC-05-shuffled", &["asks for shuffled folds", "--allow-leaky-folds"], |s| {
+    case("study/OD-05-finetuning-texts-missing", &["tuning.txt"], |s| {
+        let study = s.read("study.toml");
+        s.write("study.toml", format!("{study}\n[finetuning]\ntexts = [\"tuning.txt\"]\n"));
+    }),
+    case("study/RC-06-shuffled", &["asks for shuffled folds", "--allow-leaky-folds"], |s| {
         s.edit("study.toml", "k = 5", "folds = \"shuffled\"");
     }),
     case("study/RC-03-folds", &["k is 2", "at least 3 folds"], |s| s.edit("study.toml", "k = 5", "k = 2")),

@@ -94,6 +94,7 @@ pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
         inference,
         folds: shared.folds,
         allow_leaky_folds: shared.allow_leaky_folds,
+        inference,
         ..Overrides::default()
     }
 }

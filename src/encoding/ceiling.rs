@@ -224,20 +224,24 @@ pub fn by_group_size(subjects: &[SubjectRows<'_>], seed: u64) -> Option<Array2<f
     let mut found = Array2::zeros((n, n - 1));
     for subject in 0..n {
         let mut others: Vec<usize> = (0..n).filter(|s| *s != subject).collect();
-        for size in 1..n {
-            let draws = if size == n - 1 { 1 } else { GROUPS };
-            let mut values = Vec::with_capacity(draws * targets);
-            for _ in 0..draws {
-                others.shuffle(&mut rng);
-                let group = &others[..size];
-                values.extend(products.iter().filter_map(|c| {
-                    let along: f64 = group.iter().map(|o| c[[subject, *o]]).sum();
-                    let square: f64 = group.iter().flat_map(|a| group.iter().map(|b| c[[*a, *b]])).sum();
-                    (square > 0.0 && c[[subject, subject]] > 0.0).then(|| along / square.sqrt())
-                }));
+        let mut used = vec![0usize; n - 1];
+        for _ in 0..GROUPS {
+            others.shuffle(&mut rng);
+            // The first so many of a random order are a random group: all sizes in one pass.
+            for c in products.iter().filter(|c| c[[subject, subject]] > 0.0) {
+                let (mut along, mut square) = (0.0, 0.0);
+                for (size, new) in others.iter().enumerate() {
+                    along += c[[subject, *new]];
+                    square += c[[*new, *new]] + 2.0 * others[..size].iter().map(|o| c[[*o, *new]]).sum::<f64>();
+                    if square > 0.0 {
+                        found[[subject, size]] += along / square.sqrt();
+                        used[size] += 1;
+                    }
+                }
             }
-            found[[subject, size - 1]] = stats::mean(&values).unwrap_or(f64::NAN);
         }
+        let mut row = found.row_mut(subject);
+        row.iter_mut().zip(used).for_each(|(sum, n)| *sum = if n > 0 { *sum / n as f64 } else { f64::NAN });
     }
     Some(found)
 }

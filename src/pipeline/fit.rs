@@ -146,6 +146,15 @@ fn pieces(prepared: &Prepared) -> Vec<usize> {
     distinct(prepared.stimuli.groups().iter().zip(prepared.folds.of_row()))
 }
 
+/// What is resampled, row by row: the group; of a group that shuffled folds tear apart, its pieces.
+fn units(prepared: &Prepared) -> Vec<usize> {
+    let groups = prepared.stimuli.groups();
+    if prepared.plan.folds.leaks() {
+        return distinct(groups.iter().zip(prepared.folds.of_row()));
+    }
+    groups.to_vec()
+}
+
 /// The outer fold of each group; with one subject, of each group that it saw.
 fn fold_of_group(prepared: &Prepared, pieces: &[usize], alone: bool) -> Vec<usize> {
     let rows: Vec<usize> = match prepared.cohorts.first() {

@@ -9,7 +9,7 @@ use crate::encoding::{Folds, is_constant};
 use crate::error::{Code, Error, Problems, Warning, first_five};
 use crate::ids::{Layer, StimulusId, SubjectId, TargetId};
 use crate::io::table::Table;
-use crate::io::{file_name, npy};
+use crate::io::{digest_file, file_name, npy};
 use crate::record::InputRecord;
 use ndarray::Array2;
 
@@ -152,7 +152,11 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
     };
     let mut finetuning = Vec::new();
     for path in &plan.finetuning {
-        finetuning.extend(found.keep(read_texts(path)).unwrap_or_default());
+        let Some(texts) = found.keep(read_texts(path)) else { continue };
+        finetuning.extend(texts);
+        if let Some(digest) = found.keep(digest_file(path)) {
+            found.input("fine-tuning texts", path, digest);
+        }
     }
     Problems::check(found.problems)?;
     let text_of_row = texts.map(|((_, of_row), _)| of_row).unwrap_or_default();

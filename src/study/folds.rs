@@ -51,7 +51,7 @@ pub(super) fn planned(
     }
     if folds.leaks() && !overrides.allow_leaky_folds {
         problems.push(
-            Error::new(Code::Rc05, study.display(), "asks for shuffled folds")
+            Error::new(Code::Rc06, study.display(), "asks for shuffled folds")
                 .expected("folds that keep together what belongs together")
                 .hint("Use contiguous folds; to see what shuffling does, add --allow-leaky-folds"),
         );

@@ -95,7 +95,7 @@ impl Space {
         let n = count(train);
         let mean = self.mean(training, n).to_vec();
         let mut square = vec![0f64; self.features()];
-        for run in train {
+        for run in &train {
             for row in self.x.slice(s![run.clone(), ..]).rows() {
                 for ((s, v), m) in square.iter_mut().zip(row).zip(&mean) {
                     *s += (v - m) * (v - m);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::texts::near_pairs;
+use super::texts::{held, near_pairs};
 use crate::error::first_five;
 use crate::pipeline::preflight::Prepared;
 use crate::record::{AuditFinding, Severity};
@@ -161,7 +161,7 @@ fn finetuned(prepared: &Prepared) -> Option<AuditFinding> {
     }
     let (texts, _) = prepared.stimuli.distinct_texts();
     let seen: Vec<&str> = prepared.finetuning.iter().map(String::as_str).collect();
-    let known: BTreeSet<usize> = near_pairs(&texts, &seen).into_iter().map(|(text, _)| text).collect();
+    let known = held(&texts, &seen);
     let rows: Vec<usize> =
         (0..prepared.stimuli.len()).filter(|row| known.contains(&prepared.text_of_row[*row])).collect();
     (!rows.is_empty()).then(|| {
@@ -169,7 +169,7 @@ fn finetuned(prepared: &Prepared) -> Option<AuditFinding> {
             "AU-06",
             Severity::Severe,
             format!(
-                "{} of {} stimuli are, or nearly are, texts that checkpoints were fine-tuned on: {}",
+                "{} of {} stimuli stand, word by word or nearly so, in texts that checkpoints were fine-tuned on: {}",
                 rows.len(),
                 prepared.stimuli.len(),
                 names(prepared, &rows)
