@@ -31,11 +31,33 @@ def ours(binary, folder, sizes, precision):
     found = re.search(r"([\d.]+) s, cod (\S+), r ([^,]+),", line)
     return float(found[1]), float(found[2]), float(found[3]), usage.ru_maxrss // 1024
 
+def floor(s, precision, rates):
+    """Seconds that the products and decompositions of the method take at the measured rate of products (one thread each, two threads).
+
+    The dual or the primal, whichever is cheaper: per inner training set a kernel (or a sum of Grams), an eigendecomposition (10 d^3),
+    coordinates of targets and held-out rows, 17 alphas of predictions; per outer fold the same for one alpha. As in src/encoding/engine/shape.rs.
+    """
+    single, double = rates; n, p, t, k = s["samples"], s["features"], s["targets"] * s["subjects"], 5; best = None
+    for primal in (True, False):
+        seconds = (2 * n * p * t + n * p * p) / (single if precision == "single" else double) if primal else 0
+        for count, out, alphas in ((k * (k - 1) / 2, 2 * n / k, 17), (k, n / k, 1)):
+            rows = n - out; d = p if primal else rows
+            factor = (d * d if primal else rows * p * (rows + 2 * out)) + 10 * d ** 3 + 2 * d * d * (out + t)
+            seconds += count * (factor / (single if precision == "single" else double) + 2 * alphas * out * d * t / (double if precision == "double" else single))
+        best = seconds if best is None else min(best, seconds)
+    return best * s["layers"] / 2
+
+def rates():
+    """sgemm and dgemm of NumPy's BLAS on one thread are not ours: the engine's own products are timed."""
+    found = re.search(r"sgemm ([\d.]+) dgemm ([\d.]+)", subprocess.run(["target/release/examples/fit_arrays", "rates"], check=True, text=True, capture_output=True).stdout)
+    return float(found[1]) * 1e9, float(found[2]) * 1e9
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("peers"); p.add_argument("--cases", default="abcde"); p.add_argument("--repeat", type=int, default=5)
     p.add_argument("--layers", type=int); p.add_argument("--all", action="store_true", help="time all four himalaya estimators")
     p.add_argument("--work"); p.add_argument("--binary", default="target/release/examples/fit_arrays"); a = p.parse_args()
+    speed = rates(); print(f"sgemm {speed[0] / 1e9:.0f}, dgemm {speed[1] / 1e9:.0f} GFLOP/s on one thread", flush=True)
     for case in a.cases:
         sizes, best = CASES[case]
         sizes = dict(sizes, layers=min(a.layers or sizes["layers"], sizes["layers"]))
@@ -58,7 +80,8 @@ def main():
         fastest = min(names, key=middle.get)
         for name in times:
             print(f"{case} {name:22s} {middle[name]:8.3f} s ({min(times[name]):.3f}-{max(times[name]):.3f})  x{middle[fastest] / middle[name]:.2f}"
-                  f"  cod {scores[name][0]:.5f} r {scores[name][1]:.5f}  peak {memory[name]} MB", flush=True)
+                  + (f"  floor {floor(sizes, name, speed):.3f} s = {100 * floor(sizes, name, speed) / middle[name]:.0f} %" if name in ("single", "mixed") else "")
+                  + f"  cod {scores[name][0]:.5f} r {scores[name][1]:.5f}  peak {memory[name]} MB", flush=True)
 
 if __name__ == "__main__":
     main()

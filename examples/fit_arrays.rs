@@ -1,17 +1,36 @@
-//! Times the ridge engine on plain arrays: `fit_arrays PRECISION FOLD.npy ALPHAS.npy X.npy… -- Y.npy…`, one JSON line per run.
+//! Times the ridge engine on plain arrays: `fit_arrays PRECISION FOLD.npy ALPHAS.npy X.npy… -- Y.npy…`, one line per run;
+//! `fit_arrays rates`: what a matrix product reaches.
 
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use brainscore::compute::cpu::{self, Real};
 use brainscore::encoding::engine::{self, Options, Precision, Targets};
 use brainscore::encoding::{AlphaGrid, Folds, score};
 use brainscore::error::Result;
 use brainscore::io::npy;
 use brainscore::watch::Quiet;
+use ndarray::Array2;
+
+/// GFLOP/s of a large matrix product on one thread.
+fn rate<T: Real>() -> f64 {
+    cpu::single_threaded_blas();
+    let a = Array2::from_shape_fn((1024, 1024), |(i, j)| T::of(((i * 31 + j * 17) % 101) as f64));
+    let time = || {
+        let clock = Instant::now();
+        std::hint::black_box(a.dot(&a));
+        2.0 * 1024f64.powi(3) / clock.elapsed().as_secs_f64() / 1e9
+    };
+    (0..10).map(|_| time()).fold(0.0, f64::max)
+}
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["rates"] {
+        println!("sgemm {:.1} dgemm {:.1}", rate::<f32>(), rate::<f64>());
+        return Ok(());
+    }
     let precision = match arguments[0].as_str() {
         "double" => Precision::Double,
         "single" => Precision::Single,

@@ -147,7 +147,8 @@ codes! {
     Rc02 = "RC-02", Input, "the alpha grid is impossible";
     Rc03 = "RC-03", Input, "the folds are impossible";
     Rc04 = "RC-04", Input, "two checkpoints have one label";
-    Rc05 = "RC-05", Input, "a setting of the tests is out of range";
+    Rc05 = "RC-05", Input, "leaky folds were asked for and not allowed";
+    Rc06 = "RC-06", Input, "a setting of the tests is out of range";
     Sj01 = "SJ-01", Input, "subjects cannot be compared by group";
     Od01 = "OD-01", Environment, "the output directory holds something else";
     Od02 = "OD-02", Environment, "the output place cannot be written";

@@ -268,6 +268,22 @@ const CASES: &[Case] = &[
     ),
     case("study/RC-01-syntax", &["study.toml:1:"], |s| s.edit("study.toml", "[study]", "[study")),
     case("study/RC-02-alphas", &["holds -1"], |s| s.edit("study.toml", "k = 5", "k = 5\nalphas = [-1.0, 1.0]")),
+    case("study/RC-03-gap", &["a gap of 40 rows leaves 0 rows to train on", "smaller gap"], |s| {
+        s.edit("study.toml", "k = 5", "k = 5\ngap = 40");
+    }),
+    case("study/RC-01-series", &["[series] has tr = 0"], |s| {
+        s.edit("study.toml", "k = 5", "k = 5\n[series]\ntr = 0.0")
+    }),
+    case("study/RC-01-runs-without-column", &["without a run column", "[stimuli] run ="], |s| {
+        s.edit("study.toml", "k = 5", "folds = \"leave-one-run-out\"");
+    }),
+    case("study/OD-05-finetuning-texts-missing", &["tuning.txt"], |s| {
+        let study = s.read("study.toml");
+        s.write("study.toml", format!("{study}\n[finetuning]\ntexts = [\"tuning.txt\"]\n"));
+    }),
+    case("study/RC-06-shuffled", &["asks for shuffled folds", "--allow-leaky-folds"], |s| {
+        s.edit("study.toml", "k = 5", "folds = \"shuffled\"");
+    }),
     case("study/RC-03-folds", &["k is 2", "at least 3 folds"], |s| s.edit("study.toml", "k = 5", "k = 2")),
     case("study/RC-03-group-in-two-folds", &["has group \"g\" in folds"], |s| {
         let text = stimuli().replace(",position", ",position,group,fold");
@@ -296,10 +312,10 @@ const CASES: &[Case] = &[
         std::fs::create_dir(s.path("out")).unwrap();
         s.write("out/thesis.tex", "years of work");
     }),
-    case("study/RC-05-margin", &["[inference] margin is -0.1", "a number above 0"], |s| {
+    case("study/RC-06-margin", &["[inference] margin is -0.1", "a number above 0"], |s| {
         s.edit("study.toml", "[encoding]", "[inference]\nmargin = -0.1\n[encoding]");
     }),
-    case("study/RC-05-permutations", &["[inference] permutations is 10", "100 to 10000000"], |s| {
+    case("study/RC-06-permutations", &["[inference] permutations is 10", "100 to 10000000"], |s| {
         s.edit("study.toml", "[encoding]", "[inference]\npermutations = 10\n[encoding]");
     }),
     case("study/SJ-01-one-group", &["subjects.tsv: puts all 2 subjects into one group"], |s| {

@@ -17,5 +17,6 @@ mod states;
 mod support;
 mod tokenizers;
 mod tolerance;
+mod trust;
 mod weights;
 mod words;

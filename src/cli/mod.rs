@@ -1,11 +1,13 @@
 //! The command line: the only place that prints.
 
 mod args;
+mod audit;
 mod commands;
 mod messages;
 mod parcellate;
 mod progress;
 mod resample;
+mod selftest;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 mod confounds;
 mod hrf;
+mod oasm;
 mod resample;
 mod timeline;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2};
 
 pub use confounds::{CHARACTERS, CONFOUNDS, WORDS, confounds};
+pub use oasm::{OASM, oasm};
 pub use resample::{Method, Resampled, Words, resample};
 pub use timeline::{Timeline, delay};
 

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::features::FeatureSpace;
 use crate::ids::SubjectId;
 use crate::responses::Aligned;
+use crate::stats::distinct;
 use crate::watch::Watch;
 
 /// The fits of one feature space.
@@ -23,6 +24,18 @@ pub struct SpaceFit {
     pub grids: Vec<AlphaGrid>,
 }
 
+impl SpaceFit {
+    /// Share of choices at an edge of the grid, over subjects and targets; none where nothing was fitted: no alpha was
+    /// better than another.
+    pub fn share_at_edge(&self) -> Option<f64> {
+        let all = || self.fit.scores.iter().flatten();
+        all().any(|t| t.cod.value().is_some()).then(|| {
+            let shares: Vec<f64> = all().map(|t| t.alpha_at_edge).collect();
+            crate::stats::mean(&shares).unwrap_or(0.0)
+        })
+    }
+}
+
 /// Held-out predictions of one cohort.
 pub struct Predictions {
     /// Index of the cohort in [`Prepared::cohorts`].
@@ -31,6 +44,8 @@ pub struct Predictions {
     pub folds: Vec<usize>,
     /// Predictions (rows, subjects · targets).
     pub values: Array2<f64>,
+    /// Means over the training rows (folds, subjects · targets).
+    pub train_mean: Array2<f64>,
 }
 
 /// Draws of band weights that `unique cod` chooses from, and their seed.
@@ -81,14 +96,16 @@ fn fit_cohorts(prepared: &Prepared, features: &FeatureSpace, fit: &mut Fit<'_>) 
     let mut groups = None;
     let name = prepared.plan.score;
     let alone = prepared.subjects.len() == 1;
-    let mut by_group = ByGroup::new(prepared.subjects.len(), fold_of_group(prepared, alone));
+    let pieces = pieces(prepared);
+    let mut by_group = ByGroup::new(prepared.subjects.len(), fold_of_group(prepared, &pieces, alone));
     let (mut predictions, mut grids) = (Vec::new(), Vec::new());
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
         let aligned = Aligned::new(features, cohort)?;
         let folds = prepared.folds.subset(cohort.rows());
-        let fit = fit(aligned.x().view(), cohort.y().view(), &folds)?;
+        let others = prepared.others.get(index).map(|y| y.view());
+        let fit = fit(aligned.x().view(), others.unwrap_or(cohort.y().view()), &folds)?;
         let mut scores = score(cohort.y().view(), &fit, &folds);
-        let of_row: Vec<usize> = cohort.rows().iter().map(|r| prepared.stimuli.groups()[*r]).collect();
+        let of_row: Vec<usize> = cohort.rows().iter().map(|r| pieces[*r]).collect();
         let of_row = if alone { numbered(&of_row) } else { of_row };
         let fold_names: Vec<usize> =
             (0..folds.count()).map(|k| prepared.folds.of_row()[cohort.rows()[folds.test_rows(k)[0]]]).collect();
@@ -110,7 +127,12 @@ fn fit_cohorts(prepared: &Prepared, features: &FeatureSpace, fit: &mut Fit<'_>) 
         // Fold by fold values are many; the tables hold their summary.
         scores.iter_mut().for_each(|s| s.per_fold = Vec::new());
         by_id.extend(cohort.subjects().iter().zip(by_subject(scores, n_targets)));
-        predictions.push(Predictions { cohort: index, folds: folds.of_row().to_vec(), values: fit.predicted });
+        predictions.push(Predictions {
+            cohort: index,
+            folds: folds.of_row().to_vec(),
+            values: fit.predicted,
+            train_mean: fit.train_mean,
+        });
         grids.push(fit.grid);
     }
     // Back into the order of the study, whatever cohorts there were.
@@ -119,13 +141,27 @@ fn fit_cohorts(prepared: &Prepared, features: &FeatureSpace, fit: &mut Fit<'_>) 
     Ok(SpaceFit { fit: LayerFit { scores, groups, by_group: Some(by_group), joint: None }, predictions, grids })
 }
 
+/// The group of each stimulus. A group that shuffled folds tear apart is resampled in its pieces.
+fn pieces(prepared: &Prepared) -> Vec<usize> {
+    distinct(prepared.stimuli.groups().iter().zip(prepared.folds.of_row()))
+}
+
+/// What is resampled, row by row: the group; of a group that shuffled folds tear apart, its pieces.
+fn units(prepared: &Prepared) -> Vec<usize> {
+    let groups = prepared.stimuli.groups();
+    if prepared.plan.folds.leaks() {
+        return distinct(groups.iter().zip(prepared.folds.of_row()));
+    }
+    groups.to_vec()
+}
+
 /// The outer fold of each group; with one subject, of each group that it saw.
-fn fold_of_group(prepared: &Prepared, alone: bool) -> Vec<usize> {
+fn fold_of_group(prepared: &Prepared, pieces: &[usize], alone: bool) -> Vec<usize> {
     let rows: Vec<usize> = match prepared.cohorts.first() {
         Some(cohort) if alone => cohort.rows().to_vec(),
         _ => (0..prepared.stimuli.len()).collect(),
     };
-    let groups: Vec<usize> = rows.iter().map(|r| prepared.stimuli.groups()[*r]).collect();
+    let groups: Vec<usize> = rows.iter().map(|r| pieces[*r]).collect();
     let groups = if alone { numbered(&groups) } else { groups };
     let mut fold = vec![0; groups.iter().max().map_or(0, |g| g + 1)];
     for (row, group) in rows.iter().zip(groups) {

@@ -1,21 +1,26 @@
-//! The verbs of the program, each one library call: preflight, extract, parcellate, fit, compare, report.
+//! The verbs of the program, each one library call: preflight, audit, selftest, extract, parcellate, fit, compare, report.
 
 mod arrays;
+mod audit;
 mod bands;
+mod ceiling_tables;
 mod compare;
 mod estimate;
 mod extract;
 mod fit;
+mod metrics;
 mod outputs;
 mod parcellate;
 mod parts;
 mod preflight;
 mod report;
 mod resample;
+mod selftest;
 mod states;
 mod unique;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
+pub use audit::{Audited, audit, check, explained};
 pub use compare::{Finished, compare, compare_demo};
 pub use estimate::{Estimate, estimate};
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
@@ -24,4 +29,5 @@ pub use parts::Context;
 pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
 pub use resample::{ResampleSpec, ResampledFiles, resample};
+pub use selftest::{Noise, Null, Power, Recovery, Selftest, selftest};
 pub use states::{Extraction, Pooled, extract};

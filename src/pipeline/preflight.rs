@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::extract::read_texts;
 use crate::encoder::{Checkpoint, Tokens};
 use crate::encoding::{Folds, is_constant};
 use crate::error::{Code, Error, Problems, Warning, first_five};
 use crate::ids::{Layer, StimulusId, SubjectId, TargetId};
 use crate::io::table::Table;
-use crate::io::{file_name, npy};
+use crate::io::{digest_file, file_name, npy};
 use crate::record::InputRecord;
+use ndarray::Array2;
+
 use crate::responses::{Cohort, MEAN_SUBJECT, Responses, SubjectColumn};
 use crate::stimuli::Stimuli;
 use crate::study::{Plan, ResponseTables};
@@ -34,8 +37,13 @@ pub struct Prepared {
     pub folds: Folds,
     /// The checkpoints, opened and checked.
     pub checkpoints: Vec<OpenCheckpoint>,
+    /// Per cohort what its models are fitted on when subjects are left out: for every subject and target the mean of the
+    /// other subjects; empty otherwise.
+    pub others: Vec<Array2<f64>>,
     /// For each stimulus the index of its distinct text.
     pub text_of_row: Vec<usize>,
+    /// Texts that checkpoints were fine-tuned on.
+    pub finetuning: Vec<String>,
     /// Groups of subjects, where the study has them.
     pub groups: Option<SubjectGroups>,
     /// Every file that was read.
@@ -100,7 +108,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
     let stimuli = read_stimuli(&plan, &mut found);
     let responses = read_responses(&plan, stimuli.as_ref(), &mut found);
     let folds = stimuli.as_ref().and_then(|stimuli| {
-        let made = found.keep(Folds::new(plan.folds, stimuli))?;
+        let made = found.keep(Folds::new(plan.folds, plan.gap, stimuli))?;
         found.warnings.extend(made.1);
         Some(made.0)
     });
@@ -136,6 +144,20 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         check_folds(cohorts, folds, &mut found);
         check_targets(cohorts, targets, &mut found);
     }
+    let others = match &joined {
+        Some((_, cohorts, ..)) if plan.folds.across_subjects() => {
+            found.keep(Cohort::others(cohorts)).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let mut finetuning = Vec::new();
+    for path in &plan.finetuning {
+        let Some(texts) = found.keep(read_texts(path)) else { continue };
+        finetuning.extend(texts);
+        if let Some(digest) = found.keep(digest_file(path)) {
+            found.input("fine-tuning texts", path, digest);
+        }
+    }
     Problems::check(found.problems)?;
     let text_of_row = texts.map(|((_, of_row), _)| of_row).unwrap_or_default();
     match (stimuli, joined, folds) {
@@ -148,7 +170,9 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
             targets,
             folds,
             checkpoints,
+            others,
             text_of_row,
+            finetuning,
             groups,
             inputs: found.inputs,
             warnings: found.warnings,
@@ -303,6 +327,7 @@ fn targets(plan: &Plan, table: &Table, subject: Option<&str>, found: &mut Findin
     taken.extend([columns.id.as_str(), columns.text.as_str()]);
     taken.extend(columns.group.as_deref());
     taken.extend(columns.fold.as_deref());
+    taken.extend(columns.run.as_deref());
     taken.extend(columns.confounds.iter().map(String::as_str));
     let names: Vec<TargetId> =
         table.numeric_names().into_iter().filter(|n| !taken.contains(&n.as_str())).map(TargetId::from).collect();

@@ -7,13 +7,14 @@ use crate::plot::{Figure, Figures};
 use crate::record::RunRecord;
 use crate::report::findings::Findings;
 use crate::report::markup::Html;
-use crate::report::{inference, methods, provenance, results, summary};
+use crate::report::{audit, inference, methods, provenance, results, summary};
 
 /// No network, no scripts: the page is what it is when it is written.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// The sections, by anchor, in the order of the page. Those that a run lacks are left out.
-const CONTENTS: [(&str, &str); 10] = [
+const CONTENTS: [(&str, &str); 11] = [
+    ("#audit", "Audit"),
     ("#found", "What was found"),
     ("#figures", "Figures"),
     ("#layers", "Scores per layer"),
@@ -54,6 +55,7 @@ pub(super) fn page(record: &RunRecord, figures: &Figures) -> String {
                 });
             });
             h.element("main", &[], |h| {
+                audit::section(h, record);
                 summary::sections(h, record, &findings);
                 pictures(h, record, figures);
                 inference::sections(h, record);

@@ -1,5 +1,6 @@
 //! The top of the page: what was run, what was found, what was planted, what to beware of.
 
+use crate::plot::seeds::Seeds;
 use crate::plot::words::{counted, percent, units};
 use crate::record::{Planted, RunRecord};
 use crate::report::findings::{BestLayer, Findings, LargestDifference, PlantedOutcome};
@@ -26,8 +27,19 @@ pub(super) fn scope(record: &RunRecord) -> String {
     )
 }
 
+/// What a reader of shuffled folds must know first.
+pub(super) const LEAKY: &str = "The folds were shuffled at the user's request: rows that belong together, and neighbours in \
+    time, are on both sides. A model that knows nothing but a row's place scores well on such folds. No number here is an \
+    estimate for new data.";
+
 /// Found, planted, warnings.
 pub(super) fn sections(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
+    if record.plan.folds.leaks() {
+        h.element("section", &[("id", "leaky"), ("class", "verdict fail")], |h| {
+            h.leaf("h2", &[], "These folds leak");
+            h.leaf("p", &[], LEAKY);
+        });
+    }
     found(h, record, findings);
     if let (Some(planted), Some(outcome)) = (&record.planted, &findings.planted) {
         recovery(h, record, planted, outcome);
@@ -52,6 +64,12 @@ fn found(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
         h.element("ul", &[("class", "found")], |h| {
             for best in &findings.best {
                 h.element("li", &[], |h| named(h, best.checkpoint, &best_sentence(best, findings)));
+            }
+            if let Some(seeds) = Seeds::of(record) {
+                h.element("li", &[], |h| {
+                    let name = format!("untrained, {}", counted(seeds.n, "seed"));
+                    named(h, &name, &format!("{}: the best of its layers by the mean.", seeds.in_words(record, number)));
+                });
             }
             h.leaf("li", &[], confounds_sentence(findings));
             for difference in &findings.differences {

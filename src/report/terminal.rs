@@ -2,8 +2,9 @@
 
 use crate::compare::Inference;
 use crate::encoding::Score;
+use crate::plot::seeds::Seeds;
 use crate::plot::words::{counted, percent, units};
-use crate::record::RunRecord;
+use crate::record::{RunRecord, Severity};
 use crate::report::findings::Findings;
 use crate::report::number::{self, number, signed};
 use crate::report::summary::{recovery_verdict, scope};
@@ -29,6 +30,9 @@ pub(super) fn summary(record: &RunRecord) -> String {
         ),
         String::new(),
     ];
+    if record.plan.folds.leaks() {
+        lines.insert(0, "LEAKY FOLDS: shuffled. No number below is an estimate for new data.".to_owned());
+    }
     let head = [
         "checkpoint",
         "best layer",
@@ -72,6 +76,10 @@ pub(super) fn summary(record: &RunRecord) -> String {
     }
     let rows: Vec<Vec<String>> = rows.into_iter().map(|r| r.into_iter().take(columns).collect()).collect();
     lines.extend(aligned(&rows));
+    if let Some(seeds) = Seeds::of(record) {
+        let text = seeds.in_words(record, number).replace(['−', '–'], "-");
+        lines.push(format!("Untrained, {}: {text}.", counted(seeds.n, "seed")));
+    }
     if findings.best.iter().any(|b| b.n_layers > 1) {
         lines.push(
             "The best of several layers is optimistic, chosen on the data that scored it; the nested score is not."
@@ -115,6 +123,11 @@ pub(super) fn summary(record: &RunRecord) -> String {
                 counted(outcome.n_planted, "planted target"),
             ));
         }
+    }
+    let severe = record.audit.iter().filter(|f| f.severity == Severity::Severe);
+    for finding in severe {
+        lines.push(String::new());
+        lines.push(format!("SEVERE {}: {}. {}.", finding.code, finding.found, finding.remedy));
     }
     if !record.warnings.is_empty() {
         lines.push(String::new());

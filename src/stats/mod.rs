@@ -3,12 +3,15 @@
 
 pub mod bootstrap;
 mod correlation;
+mod distinct;
 pub mod flips;
 pub mod labels;
 mod moments;
 mod multiple;
 pub mod paired;
+pub mod uniform;
 
 pub use correlation::pearson;
+pub use distinct::distinct;
 pub use moments::{mean, median, population_sd};
 pub use multiple::benjamini_hochberg;

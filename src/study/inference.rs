@@ -25,7 +25,7 @@ pub(super) fn settings(section: &InferenceSection, flags: &InferenceFlags, study
     let margin = flags.margin.or(section.margin);
     let refuse = |flag: bool, name: &str, found: String| match flag {
         true => Error::new(Code::Fl02, format!("--{name}"), format!("is {found}")),
-        false => Error::new(Code::Rc05, study.display(), format!("[inference] {name} is {found}")),
+        false => Error::new(Code::Rc06, study.display(), format!("[inference] {name} is {found}")),
     };
     if !(100..=MOST_PERMUTATIONS).contains(&permutations) {
         return Err(refuse(flags.permutations.is_some(), "permutations", permutations.to_string())

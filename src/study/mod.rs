@@ -1,6 +1,7 @@
 //! What the user asks for: the study file as written, and the plan that will run.
 
 pub mod demo;
+mod folds;
 mod inference;
 mod plan;
 mod spec;
@@ -9,4 +10,4 @@ pub use inference::{InferenceFlags, SubjectsPlan};
 pub use plan::{
     BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan, UniqueLayers,
 };
-pub use spec::StudySpec;
+pub use spec::{FoldKind, StudySpec};

@@ -26,6 +26,11 @@ pub struct StudySpec {
     /// `[encoding]`
     #[serde(default)]
     pub encoding: EncodingSection,
+    /// `[series]`: the rows are volumes of a time series.
+    pub series: Option<SeriesSection>,
+    /// `[finetuning]`
+    #[serde(default)]
+    pub finetuning: FinetuningSection,
     /// `[inference]`
     #[serde(default)]
     pub inference: InferenceSection,
@@ -55,6 +60,8 @@ pub struct StimuliSection {
     pub group: Option<String>,
     /// Column of explicit outer folds.
     pub fold: Option<String>,
+    /// Column of runs: rows recorded without a break, in the order of the table.
+    pub run: Option<String>,
     /// Numeric columns beside words and characters.
     #[serde(default)]
     pub confounds: Vec<String>,
@@ -91,8 +98,10 @@ pub struct FeaturesSection {
 /// `[encoding]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct EncodingSection {
-    /// `contiguous`, `group-k` or `column`.
+    /// How outer folds are made.
     pub folds: Option<FoldKind>,
+    /// Rows on both sides of a test block that do not train, within its run.
+    pub gap: Option<usize>,
     /// Number of folds.
     pub k: Option<usize>,
     /// The alpha grid.
@@ -136,8 +145,45 @@ pub enum FoldKind {
     Contiguous,
     /// Groups dealt evenly.
     GroupK,
+    /// Every run.
+    LeaveOneRunOut,
+    /// Subjects, by models of the others.
+    LeaveOneSubjectOut,
     /// The study's fold column.
     Column,
+    /// At random; refused unless leaky folds are allowed.
+    Shuffled,
+}
+
+impl FoldKind {
+    /// All of them with their names.
+    pub const ALL: [(FoldKind, &'static str); 6] = [
+        (FoldKind::Contiguous, "contiguous"),
+        (FoldKind::GroupK, "group-k"),
+        (FoldKind::LeaveOneRunOut, "leave-one-run-out"),
+        (FoldKind::LeaveOneSubjectOut, "leave-one-subject-out"),
+        (FoldKind::Column, "column"),
+        (FoldKind::Shuffled, "shuffled"),
+    ];
+}
+
+/// `[series]`
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct SeriesSection {
+    /// Seconds between rows.
+    pub tr: f64,
+    /// Longest delay of the features, in seconds.
+    #[serde(default = "default_delay")]
+    pub longest_delay: f64,
+}
+
+/// `[finetuning]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct FinetuningSection {
+    /// Files with the texts that checkpoints were fine-tuned on: .txt line by line, .json list, or a table with a column
+    /// `text`.
+    #[serde(default)]
+    pub texts: Vec<String>,
 }
 
 /// An alpha grid: spaced, or listed.
@@ -161,6 +207,11 @@ fn default_id() -> String {
     "stimulus_id".to_owned()
 }
 
+/// The longest of the default delays of `resample`.
+fn default_delay() -> f64 {
+    8.0
+}
+
 fn default_text() -> String {
     "text".to_owned()
 }
@@ -176,10 +227,12 @@ fn default_group() -> String {
 /// Every section with its keys.
 const KNOWN: &[(&str, &[&str])] = &[
     ("study", &["name"]),
-    ("stimuli", &["table", "id", "text", "group", "fold", "confounds"]),
+    ("stimuli", &["table", "id", "text", "group", "fold", "run", "confounds"]),
     ("responses", &["table", "id", "targets", "subject", "subjects", "rows_in_order"]),
     ("features", &["pooling", "long_text"]),
-    ("encoding", &["folds", "k", "alphas", "score"]),
+    ("encoding", &["folds", "k", "gap", "alphas", "score"]),
+    ("series", &["tr", "longest_delay"]),
+    ("finetuning", &["texts"]),
     ("inference", &["permutations", "seed", "margin"]),
     ("subjects", &["table", "id", "group", "covariates"]),
 ];

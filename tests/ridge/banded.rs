@@ -3,7 +3,7 @@
 use brainscore::encoding::engine::{self, BandedFit, Bands, Options, Precision, random_weights};
 use brainscore::encoding::{AlphaGrid, Folds, score};
 use brainscore::watch::Quiet;
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, Axis};
 use ndarray_linalg::{FactorizeInto, Solve};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -38,11 +38,6 @@ fn grid() -> AlphaGrid {
     AlphaGrid::given(vec![0.1, 1.0, 10.0, 100.0, 1e3, 1e4]).unwrap()
 }
 
-fn select(m: ArrayView2<'_, f64>, folds: &Folds, keep: impl Fn(usize) -> bool) -> Array2<f64> {
-    let rows: Vec<usize> = (0..m.nrows()).filter(|r| keep(folds.of_row()[*r])).collect();
-    m.select(Axis(0), &rows)
-}
-
 /// Predictions of `test` rows by normal equations on z-scored, weighted columns, for one alpha.
 fn solve(x: &Array2<f64>, y: &Array2<f64>, test: &Array2<f64>, scale: &[f64], alpha: f64) -> Array2<f64> {
     let (mean, sd) = (x.mean_axis(Axis(0)).unwrap(), x.std_axis(Axis(0), 0.0));
@@ -67,9 +62,9 @@ fn check(x: &Array2<f64>, y: &Array2<f64>, bands: &Bands, weights: &Array2<f64>,
             let scale = bands.scale(&w.to_vec());
             let mut errors = Array2::<f64>::zeros((grid().values.len(), y.ncols()));
             for inner in (0..k).filter(|j| *j != fold) {
-                let train = |f: usize| f != fold && f != inner;
-                let (tx, ty) = (select(x.view(), folds, train), select(y.view(), folds, train));
-                let (vx, vy) = (select(x.view(), folds, |f| f == inner), select(y.view(), folds, |f| f == inner));
+                let (train, held_out) = (folds.train_rows(&[fold, inner]), folds.test_rows(inner));
+                let (tx, ty) = (x.select(Axis(0), &train), y.select(Axis(0), &train));
+                let (vx, vy) = (x.select(Axis(0), &held_out), y.select(Axis(0), &held_out));
                 for (a, alpha) in grid().values.iter().enumerate() {
                     let residual = solve(&tx, &ty, &vx, &scale, *alpha) - &vy;
                     let mut row = errors.row_mut(a);
@@ -84,9 +79,9 @@ fn check(x: &Array2<f64>, y: &Array2<f64>, bands: &Bands, weights: &Array2<f64>,
                 }
             }
         }
-        let train = |f: usize| f != fold;
-        let (tx, ty) = (select(x.view(), folds, train), select(y.view(), folds, train));
-        let vx = select(x.view(), folds, |f| f == fold);
+        let train = folds.train_rows(&[fold]);
+        let (tx, ty) = (x.select(Axis(0), &train), y.select(Axis(0), &train));
+        let vx = x.select(Axis(0), &folds.test_rows(fold));
         for (t, (_, draw, alpha)) in best.into_iter().enumerate() {
             assert_eq!((found.draw[[fold, t]], found.fit.chosen[[fold, t]]), (draw, alpha), "fold {fold}, target {t}");
             let scale = bands.scale(&weights.row(draw).to_vec());
@@ -101,9 +96,11 @@ fn check(x: &Array2<f64>, y: &Array2<f64>, bands: &Bands, weights: &Array2<f64>,
 /// Every route: a narrow band and two wide ones, more rows than features and fewer.
 #[test]
 fn every_choice_is_that_of_a_search_by_plain_solves() {
-    for (n, sizes) in [(90, [12, 3]), (40, [3, 60]), (48, [40, 36]), (240, [34, 36])] {
+    for (n, sizes, gap) in [(90, [12, 3], 0), (90, [12, 3], 2), (40, [3, 60], 1), (48, [40, 36], 1), (240, [34, 36], 0)]
+    {
         let (x, y, bands) = data(n, sizes, 5);
         let folds = Folds::from_labels(&(0..n).map(|i| (i * 4 / n) as i64).collect::<Vec<_>>());
+        let folds = folds.with_gap(&vec![0; n], gap);
         let weights = random_weights(2, 5, 3);
         for precision in [Precision::Double, Precision::Mixed] {
             for memory in [None, Some(1 << 20)] {
