@@ -91,7 +91,6 @@ pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
         unique: shared.unique,
         precision: shared.precision,
         memory: shared.memory,
-        inference,
         folds: shared.folds,
         allow_leaky_folds: shared.allow_leaky_folds,
         inference,

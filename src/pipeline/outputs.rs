@@ -191,7 +191,7 @@ pub(super) fn write_comparison(
         ("ci_over", text(&|_| unit_name(comparison.unit).to_owned())),
         ("undefined", text(&|d| untested(d, comparison.unit))),
     ]);
-    stamp(&mut table, prepared.plan.folds, all.len());
+    stamp(&mut table, folds, all.len());
     table.write_csv(&folder.join("comparison.csv"))
 }
 
