@@ -135,8 +135,14 @@ codes! {
     Ni19 = "NI-19", Input, "an image holds NaN or infinite values where they count";
     Ni20 = "NI-20", Input, "a run is constant or a mask is empty";
     Ni21 = "NI-21", Input, "two images do not overlap";
+    Ev01 = "EV-01", Input, "an events file is empty or lacks a column";
+    Ev02 = "EV-02", Input, "an events file is not separated by tabs";
+    Ev03 = "EV-03", Input, "an events file is no clean table";
+    Ev04 = "EV-04", Input, "an event's time is no number";
     Ev05 = "EV-05", Input, "a word or event ends before it begins";
     Ev06 = "EV-06", Input, "no word or event lies within the run";
+    Ev08 = "EV-08", Input, "a trial's text is not among the stimuli";
+    Ev09 = "EV-09", Input, "an events file is not UTF-8";
     Bo01 = "BO-01", Input, "a confounds table does not belong to its run";
     Bo02 = "BO-02", Input, "a run has too few volumes for the cleaning that was asked for";
     Ro01 = "RO-01", Input, "an atlas has another number of maps than labels";
@@ -207,6 +213,12 @@ impl Error {
     /// Keeps the underlying cause.
     pub fn source(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(cause.into());
+        self
+    }
+
+    /// The same problem under the code of a more particular kind of input.
+    pub fn under(mut self, code: Code) -> Self {
+        self.0.code = code;
         self
     }
 

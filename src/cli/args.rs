@@ -63,6 +63,9 @@ pub(super) enum Command {
     /// Take features of words to the volumes of a run.
     #[command(after_help = super::resample::EXAMPLES)]
     Resample(super::resample::ResampleArgs),
+    /// List the volumes that stand for each trial of events files.
+    #[command(after_help = super::windows::EXAMPLES)]
+    Windows(super::windows::WindowsArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

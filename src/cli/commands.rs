@@ -40,6 +40,7 @@ pub(super) fn run(args: Args) -> Option<Status> {
             Err(problems) => (Err(problems), args.json),
         },
         Command::Resample(args) => (super::resample::run(&args), args.json),
+        Command::Windows(args) => (super::windows::run(&args), args.json),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "brainscore", &mut script);

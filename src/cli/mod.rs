@@ -6,6 +6,7 @@ mod messages;
 mod parcellate;
 mod progress;
 mod resample;
+mod windows;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

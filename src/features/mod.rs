@@ -1,7 +1,6 @@
 //! What a model is given to predict with: one row per stimulus, one column per feature.
 
 mod confounds;
-mod hrf;
 mod resample;
 mod timeline;
 

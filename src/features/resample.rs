@@ -4,8 +4,8 @@ use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::hrf::Response;
 use super::timeline::Timeline;
+use crate::bold::Response;
 use crate::error::{Code, Error, Result, Warning};
 use crate::ids::Digest;
 use crate::io::table::Table;

@@ -11,6 +11,7 @@ mod preflight;
 mod report;
 mod resample;
 mod states;
+mod windows;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use compare::{Finished, compare, compare_demo};
@@ -21,3 +22,4 @@ pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
 pub use resample::{ResampleSpec, ResampledFiles, resample};
 pub use states::{Extraction, Pooled, extract};
+pub use windows::{RunWindows, TaskCounts, WindowsFound, WindowsSpec, windows};
