@@ -143,6 +143,7 @@ codes! {
     Ev06 = "EV-06", Input, "no word or event lies within the run";
     Ev08 = "EV-08", Input, "a trial's text is not among the stimuli";
     Ev09 = "EV-09", Input, "an events file is not UTF-8";
+    Ev12 = "EV-12", Input, "a TextGrid cannot be used";
     Bo01 = "BO-01", Input, "a confounds table does not belong to its run";
     Bo02 = "BO-02", Input, "a run has too few volumes for the cleaning that was asked for";
     Ro01 = "RO-01", Input, "an atlas has another number of maps than labels";
@@ -229,6 +230,12 @@ impl Error {
             _ => Code::Io01,
         };
         Error::new(code, place, format!("{doing} failed: {cause}")).source(cause)
+    }
+
+    /// The message without its code, for places that show the code by itself.
+    pub fn message(&self) -> String {
+        let text = self.to_string();
+        text.strip_suffix(&format!(" [{}]", self.0.code)).unwrap_or(&text).to_owned()
     }
 
     /// The stable code.

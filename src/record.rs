@@ -38,6 +38,9 @@ pub struct RunRecord {
     pub folds: Vec<FoldRecord>,
     /// What it was computed with.
     pub machine: MachineRecord,
+    /// What was left out, by name, because it could not be used; the rest ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Warning>,
     /// What the user must know.
     pub warnings: Vec<Warning>,
     /// Seconds per stage, in order of the work.

@@ -35,6 +35,7 @@ pub struct Stimuli {
     n_groups: usize,
     group_labels: Option<Vec<String>>,
     fold_labels: Option<Vec<String>>,
+    run_labels: Option<Vec<String>>,
     confounds: Vec<(String, Vec<f64>)>,
 }
 
@@ -81,9 +82,34 @@ impl Stimuli {
             n_groups,
             group_labels,
             fold_labels,
+            run_labels: None,
             confounds,
         };
         Ok((stimuli, warnings))
+    }
+
+    /// The volumes of a narrative: `texts` are the words heard in each (there may be none), `runs` the run of each. Every
+    /// volume is a group of its own.
+    pub fn of_volumes(
+        path: &Path,
+        digest: Digest,
+        ids: Vec<StimulusId>,
+        texts: Vec<String>,
+        runs: Vec<String>,
+    ) -> Stimuli {
+        let n_groups = ids.len();
+        Stimuli {
+            path: path.to_owned(),
+            digest,
+            ids,
+            texts,
+            groups: (0..n_groups).collect(),
+            n_groups,
+            group_labels: None,
+            fold_labels: None,
+            run_labels: Some(runs),
+            confounds: Vec::new(),
+        }
     }
 
     /// Number of rows.

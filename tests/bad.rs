@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::bad_bold;
 use crate::support::brainscore;
 use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
+use crate::windows;
 
 struct Case {
     name: &'static str,
@@ -366,7 +367,7 @@ fn every_code_has_a_case() {
     let missing: Vec<&str> = Code::ALL
         .iter()
         .filter(|code| !CASES.iter().any(|case| code_of(case) == **code) && !ELSEWHERE.iter().any(|(c, _)| c == *code))
-        .filter(|code| !bad_bold::codes().contains(code))
+        .filter(|code| !bad_bold::codes().contains(code) && !windows::codes().contains(code))
         .map(|code| code.as_str())
         .collect();
     assert!(missing.is_empty(), "no case for {missing:?}");

@@ -17,4 +17,5 @@ mod support;
 mod tokenizers;
 mod tolerance;
 mod weights;
+mod windows;
 mod words;

@@ -3,9 +3,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use crate::encoder::{LongText, Pooling};
+use crate::encoder::{Context, LongText, Pooling};
 use crate::encoding::engine::Precision;
-use crate::pipeline::{Context, Want};
+use crate::pipeline::Want;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -121,6 +121,10 @@ pub(super) struct SharedArgs {
     /// study's, else refuse].
     #[arg(long, value_name = "HOW", value_parser = long_text)]
     pub long_text: Option<LongText>,
+    /// What the encoder sees of a narrative for the vector of a word: causal:N (the N words up to and including this one),
+    /// sentence, or full [default: the study's, else causal:20].
+    #[arg(long, value_name = "CONTEXT")]
+    pub context: Option<Context>,
     /// Number of threads [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

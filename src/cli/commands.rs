@@ -21,7 +21,10 @@ pub(super) fn run(args: Args) -> Option<Status> {
     let (result, json) = match args.command {
         Command::Compare(args) => {
             let json = args.shared.json;
-            (compare(args), json)
+            match compare(args) {
+                Ok(status) => return status,
+                Err(problems) => (Err(problems), json),
+            }
         }
         Command::Check(args) => {
             let json = args.shared.json;
@@ -76,7 +79,7 @@ pub(super) fn threads(asked: Option<u16>) -> Result<(), Error> {
 
 fn overrides(shared: &SharedArgs) -> Overrides {
     let layers = Some(shared.layers.clone()).filter(|l| l != "all");
-    Overrides { layers, pooling: shared.pooling, long_text: shared.long_text }
+    Overrides { layers, pooling: shared.pooling, long_text: shared.long_text, context: shared.context }
 }
 
 fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
@@ -101,7 +104,8 @@ fn plan(checkpoints: &[String], study: &Path, shared: &SharedArgs) -> Result<Pla
     }
 }
 
-fn compare(args: CompareArgs) -> Result<(), Problems> {
+/// Status `Partial` when something was left out by name.
+fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
     let progress = Progress::new();
     let finished = match &args.study {
@@ -119,7 +123,10 @@ fn compare(args: CompareArgs) -> Result<(), Problems> {
         say(&report::text_summary(&finished.record));
         say(&format!("report: {}", finished.folder.join("report.html").display()));
     }
-    Ok(())
+    for one in &finished.record.left_out {
+        note(&format!("error: {one}"));
+    }
+    Ok((!finished.record.left_out.is_empty()).then_some(Status::Partial))
 }
 
 /// The cache that the flags ask for.
@@ -258,6 +265,7 @@ fn summary(finished: &Finished) -> serde_json::Value {
         "curves": comparison.curves,
         "confounds": comparison.confounds,
         "layer_differences": comparison.layer_differences,
+        "left_out": finished.record.left_out,
         "warnings": finished.record.warnings,
     })
 }
@@ -272,6 +280,7 @@ fn check(args: CheckArgs) -> Result<(), Problems> {
     threads(args.shared.threads)?;
     let prepared = pipeline::prepare(plan(&args.checkpoints, &args.study, &args.shared)?)?;
     warnings(&prepared.warnings);
+    warnings(&prepared.left_out);
     if args.shared.json {
         say(&overview_json(&prepared).to_string());
     } else {

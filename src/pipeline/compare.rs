@@ -16,7 +16,7 @@ use crate::compute::cpu::{blas_description, single_threaded_blas};
 use crate::encoder::{Attestation, AttestedTensors, attest};
 use crate::encoding::EDGE_LIMIT;
 use crate::error::{Code, Error, Problems, Result, Warning};
-use crate::features::{self, CHARACTERS, FeatureSpace, WORDS};
+use crate::features;
 use crate::ids::Layer;
 use crate::io::table::write_parquet_batches;
 use crate::record::{
@@ -142,7 +142,10 @@ fn run_into(
     let (mut extraction, mut warnings) = (Vec::new(), Vec::new());
     for open in &prepared.checkpoints {
         let pooling = prepared.plan.pooling;
-        let found = extract(&open.checkpoint, &open.tokens, pooling, &open.layers, cache, watch)?;
+        let found = match &open.places {
+            Some(places) => places.vectors(&open.checkpoint, &open.layers, cache, watch)?,
+            None => extract(&open.checkpoint, &open.tokens, pooling, &open.layers, cache, watch)?,
+        };
         states.push(found.layers);
         extraction.push(found.record);
         warnings = found.warnings;
@@ -198,7 +201,7 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
     layers.dedup();
     let total: usize = states.iter().map(Vec::len).sum();
     watch.begin("encoding models", "fits", total as u64 + 1);
-    let baseline = fit_space(prepared, &features::confounds(&prepared.stimuli, &prepared.ids), watch)?;
+    let baseline = fit_space(prepared, &prepared.confounds, watch)?;
     watch.advance(1);
     let resamples = Resamples::new(baseline.fit.n_units(), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
     let score = prepared.plan.score;
@@ -223,8 +226,7 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
                             let width = prepared.checkpoints[checkpoint].checkpoint.width();
                             let name = format!("layer {layer} of {}", labels[checkpoint]);
                             let ids = Arc::clone(&prepared.ids);
-                            let space =
-                                FeatureSpace::from_texts(name, ids, &pooled.vectors, width, &prepared.text_of_row);
+                            let space = prepared.design.space(name, ids, &pooled.vectors, width)?;
                             let fit = fit_space(prepared, &space, watch)?;
                             watch.advance(1);
                             Ok((checkpoint, fit))
@@ -321,11 +323,9 @@ fn record(
     planted: Option<Planted>,
     timings: Vec<StageRecord>,
 ) -> RunRecord {
-    let Prepared { plan, stimuli, subjects, targets, folds, checkpoints, inputs, mut warnings, .. } = prepared;
+    let Prepared { plan, stimuli, design, confound_names, left_out, subjects, targets, folds, checkpoints, inputs, mut warnings, .. } = prepared;
     warnings.extend(results.warnings);
-    let n_texts = stimuli.distinct_texts().0.len();
-    let confounds =
-        [WORDS, CHARACTERS].into_iter().map(str::to_owned).chain(plan.columns.confounds.iter().cloned()).collect();
+    let n_texts = design.n_parts().unwrap_or_else(|| stimuli.distinct_texts().0.len());
     RunRecord {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -337,7 +337,7 @@ fn record(
             folds: plan.folds,
             alphas: plan.alphas,
             score: plan.score,
-            confounds,
+            confounds: confound_names,
             precision: "mixed".to_owned(),
             bootstrap: BootstrapRecord { draws: BOOTSTRAP_DRAWS, level: crate::compare::LEVEL, seed: BOOTSTRAP_SEED },
             overrides: plan.overrides,
@@ -362,6 +362,7 @@ fn record(
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             blas: blas_description(),
         },
+        left_out,
         warnings,
         timings,
         planted,

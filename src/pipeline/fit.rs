@@ -1,15 +1,16 @@
 //! One feature space against all subjects: held-out predictions and scores.
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis, concatenate};
+use rayon::prelude::*;
 
 use super::preflight::Prepared;
 use crate::compare::{LayerFit, by_subject};
 use crate::encoding::cv::{self, CvFit};
-use crate::encoding::{AlphaGrid, GroupSums, TargetScores, score};
+use crate::encoding::{AlphaGrid, Folds, GroupSums, TargetScores, score};
 use crate::error::Result;
 use crate::features::FeatureSpace;
 use crate::ids::SubjectId;
-use crate::responses::Aligned;
+use crate::responses::{Aligned, Cohort};
 use crate::watch::Watch;
 
 /// The fits of one feature space.
@@ -18,7 +19,7 @@ pub struct SpaceFit {
     pub fit: LayerFit,
     /// Held-out predictions, cohort by cohort.
     pub predictions: Vec<Predictions>,
-    /// The grids that were searched, cohort by cohort.
+    /// The grids that were searched, fit by fit.
     pub grids: Vec<AlphaGrid>,
 }
 
@@ -32,29 +33,48 @@ pub struct Predictions {
     pub values: Array2<f64>,
 }
 
+/// The fit of subjects whose features are the same.
+fn fit_cohort(
+    prepared: &Prepared,
+    features: &FeatureSpace,
+    cohort: &Cohort,
+    folds: &Folds,
+    watch: &dyn Watch,
+) -> Result<CvFit> {
+    let aligned = Aligned::new(features, cohort)?;
+    cv::fit(aligned.x().view(), cohort.y().view(), folds, &prepared.plan.alphas, watch)
+}
+
 /// Fits a feature space to the responses of every subject.
 pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch) -> Result<SpaceFit> {
     let n_targets = prepared.targets.len();
-    let mut by_id: Vec<(&SubjectId, Vec<TargetScores>)> = Vec::new();
+    let mut by_id: Vec<(SubjectId, Vec<TargetScores>)> = Vec::new();
     let mut groups = None;
     let (mut predictions, mut grids) = (Vec::new(), Vec::new());
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
-        let aligned = Aligned::new(features, cohort)?;
         let folds = prepared.folds.subset(cohort.rows());
-        let fit: CvFit = cv::fit(aligned.x().view(), cohort.y().view(), &folds, &prepared.plan.alphas, watch)?;
-        let mut scores = score(cohort.y().view(), &fit, &folds);
-        // Fold by fold values are many; the tables hold their summary.
-        scores.iter_mut().for_each(|s| s.per_fold = Vec::new());
-        by_id.extend(cohort.subjects().iter().zip(by_subject(scores, n_targets)));
-        if prepared.subjects.len() == 1 {
-            let of_row: Vec<usize> = cohort.rows().iter().map(|r| prepared.stimuli.groups()[*r]).collect();
-            groups = Some(GroupSums::new(cohort.y().view(), &fit, &folds, &of_row));
+        // Features that differ between subjects: every subject has a fit of its own.
+        let pieces = if features.has_own() { cohort.one_by_one() } else { vec![cohort.clone()] };
+        let fits: Result<Vec<CvFit>> =
+            pieces.par_iter().map(|piece| fit_cohort(prepared, features, piece, &folds, watch)).collect();
+        let mut values = Array2::zeros((cohort.rows().len(), 0));
+        for (piece, fit) in pieces.iter().zip(fits?) {
+            let mut scores = score(piece.y().view(), &fit, &folds);
+            // Fold by fold values are many; the tables hold their summary.
+            scores.iter_mut().for_each(|s| s.per_fold = Vec::new());
+            let subjects = piece.subjects().iter().cloned();
+            by_id.extend(subjects.zip(by_subject(scores, n_targets)));
+            if prepared.subjects.len() == 1 {
+                let of_row: Vec<usize> = cohort.rows().iter().map(|r| prepared.stimuli.groups()[*r]).collect();
+                groups = Some(GroupSums::new(cohort.y().view(), &fit, &folds, &of_row));
+            }
+            values = concatenate![Axis(1), values, fit.predicted];
+            grids.push(fit.grid);
         }
-        predictions.push(Predictions { cohort: index, folds: folds.of_row().to_vec(), values: fit.predicted });
-        grids.push(fit.grid);
+        predictions.push(Predictions { cohort: index, folds: folds.of_row().to_vec(), values });
     }
     // Back into the order of the study, whatever cohorts there were.
-    by_id.sort_by_key(|(subject, _)| prepared.subjects.iter().position(|s| s == *subject));
+    by_id.sort_by_key(|(subject, _)| prepared.subjects.iter().position(|s| s == subject));
     let scores = by_id.into_iter().map(|(_, scores)| scores).collect();
     Ok(SpaceFit { fit: LayerFit { scores, groups }, predictions, grids })
 }

@@ -2,8 +2,10 @@
 
 mod arrays;
 mod compare;
+mod design;
 mod extract;
 mod fit;
+mod narrative;
 mod outputs;
 mod parcellate;
 mod parts;
@@ -11,13 +13,14 @@ mod preflight;
 mod report;
 mod resample;
 mod states;
+mod trials;
 mod windows;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use compare::{Finished, compare, compare_demo};
+pub use design::Design;
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
 pub use parcellate::{ParcellateSpec, Parcellated, ParcellatedRun, parcellate};
-pub use parts::Context;
 pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
 pub use resample::{ResampleSpec, ResampledFiles, resample};

@@ -3,12 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::design::{Design, Rows};
+use super::parts::Places;
+use super::{narrative, trials};
 use crate::encoder::{Checkpoint, Tokens};
 use crate::encoding::{Folds, is_constant};
 use crate::error::{Code, Error, Problems, Warning, first_five};
 use crate::ids::{Layer, StimulusId, SubjectId, TargetId};
 use crate::io::table::Table;
 use crate::io::{file_name, npy};
+use crate::features::{self, CHARACTERS, FeatureSpace, WORDS};
 use crate::record::InputRecord;
 use crate::responses::{Cohort, MEAN_SUBJECT, Responses, SubjectColumn};
 use crate::stimuli::Stimuli;
@@ -33,8 +37,14 @@ pub struct Prepared {
     pub folds: Folds,
     /// The checkpoints, opened and checked.
     pub checkpoints: Vec<OpenCheckpoint>,
-    /// For each stimulus the index of its distinct text.
-    pub text_of_row: Vec<usize>,
+    /// How vectors of texts become rows.
+    pub design: Design,
+    /// What any model could know without reading.
+    pub confounds: FeatureSpace,
+    /// Names of its columns.
+    pub confound_names: Vec<String>,
+    /// What was left out because it could not be used.
+    pub left_out: Vec<Warning>,
     /// Every file that was read.
     pub inputs: Vec<InputRecord>,
     /// What the user must know.
@@ -46,32 +56,45 @@ pub struct Prepared {
 pub struct OpenCheckpoint {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
-    /// The distinct texts.
+    /// The distinct texts, or the contexts of their parts.
     pub tokens: Vec<Tokens>,
+    /// Where the parts stand in them, when parts get vectors.
+    pub(super) places: Option<Places>,
     /// The layers that are scored.
     pub layers: Vec<Layer>,
 }
 
 /// Collects problems and warnings while inputs are read.
 #[derive(Default)]
-struct Findings {
-    problems: Vec<Error>,
-    warnings: Vec<Warning>,
+pub(super) struct Findings {
+    pub problems: Vec<Error>,
+    pub warnings: Vec<Warning>,
+    pub left_out: Vec<Warning>,
     inputs: Vec<InputRecord>,
 }
 
+/// The stimuli and responses of a study, whatever kind they are of.
+pub(super) struct Inputs {
+    pub stimuli: Stimuli,
+    pub design: Design,
+    /// Targets, and the responses of every subject; absent when they could not be read.
+    pub responses: Option<(Vec<TargetId>, Vec<Responses>)>,
+    pub confounds: FeatureSpace,
+    pub confound_names: Vec<String>,
+}
+
 impl Findings {
-    fn keep<T>(&mut self, result: std::result::Result<T, impl IntoProblems>) -> Option<T> {
+    pub fn keep<T>(&mut self, result: std::result::Result<T, impl IntoProblems>) -> Option<T> {
         result.map_err(|e| self.problems.extend(e.into_problems())).ok()
     }
 
-    fn input(&mut self, role: &str, path: &Path, sha256: crate::ids::Digest) {
+    pub fn input(&mut self, role: &str, path: &Path, sha256: crate::ids::Digest) {
         self.inputs.push(InputRecord { role: role.to_owned(), name: file_name(path), sha256 });
     }
 }
 
 /// One error or many.
-trait IntoProblems {
+pub(super) trait IntoProblems {
     fn into_problems(self) -> Vec<Error>;
 }
 
@@ -94,27 +117,30 @@ impl IntoProblems for Vec<Error> {
 pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
     let mut found = Findings::default();
     found.input("study", &plan.study_path, plan.study_digest);
-    let stimuli = read_stimuli(&plan, &mut found);
-    let responses = read_responses(&plan, stimuli.as_ref(), &mut found);
+    let inputs = match &plan.responses.tables {
+        ResponseTables::Series { files, narrative } => narrative::read(&plan, narrative, files, &mut found),
+        ResponseTables::Trials(trials) => trials::read(&plan, trials, &mut found),
+        ResponseTables::One { .. } | ResponseTables::PerSubject(_) => read_tables(&plan, &mut found),
+    };
+    let (stimuli, design, responses, confounds) = match inputs {
+        Some(i) => (Some(i.stimuli), Some(i.design), i.responses, Some((i.confounds, i.confound_names))),
+        None => (None, None, None, None),
+    };
+    let responses = responses.map(|(targets, all)| (targets, without_constant(all, &mut found)));
     let folds = stimuli.as_ref().and_then(|stimuli| {
         let made = found.keep(Folds::new(plan.folds, stimuli))?;
         found.warnings.extend(made.1);
         Some(made.0)
     });
-    let texts = stimuli.as_ref().map(|s| (s.distinct_texts(), first_names(s)));
     let mut checkpoints = Vec::new();
     for spec in &plan.checkpoints {
         let Some(checkpoint) = found.keep(Checkpoint::open(spec)) else { continue };
         found.warnings.extend(checkpoint.record().warnings.iter().cloned());
         let layers = found.keep(plan.layers.resolve(checkpoint.n_layers(), &spec.label));
-        let tokens = texts
-            .as_ref()
-            .and_then(|((distinct, _), names)| found.keep(checkpoint.tokenize_long(distinct, names, plan.long_text)));
-        if let (Some(tokens), Some((_, names))) = (&tokens, &texts) {
-            found.warnings.extend(checkpoint.long_texts(tokens, names));
-        }
-        if let (Some(tokens), Some(layers)) = (tokens, layers) {
-            checkpoints.push(OpenCheckpoint { checkpoint, tokens, layers });
+        let (Some(stimuli), Some(design)) = (&stimuli, &design) else { continue };
+        let tokens = tokenize(&checkpoint, stimuli, design, &plan, &mut found);
+        if let (Some((tokens, places)), Some(layers)) = (tokens, layers) {
+            checkpoints.push(OpenCheckpoint { checkpoint, tokens, places, layers });
         }
     }
     let joined = match (&stimuli, responses) {
@@ -133,9 +159,8 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         check_targets(cohorts, targets, &mut found);
     }
     Problems::check(found.problems)?;
-    let text_of_row = texts.map(|((_, of_row), _)| of_row).unwrap_or_default();
-    match (stimuli, joined, folds) {
-        (Some(stimuli), Some((ids, cohorts, subjects, targets)), Some(folds)) => Ok(Prepared {
+    match (stimuli, design.zip(confounds), joined, folds) {
+        (Some(stimuli), Some((design, confounds)), Some((ids, cohorts, subjects, targets)), Some(folds)) => Ok(Prepared {
             plan,
             stimuli,
             ids,
@@ -144,13 +169,66 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
             targets,
             folds,
             checkpoints,
-            text_of_row,
+            design,
+            confounds: confounds.0,
+            confound_names: confounds.1,
+            left_out: found.left_out,
             inputs: found.inputs,
             warnings: found.warnings,
         }),
         // Whatever is absent left a problem behind; this arm only satisfies the types.
         _ => Err(Error::new(Code::Rc01, "preflight", "an input is absent").into()),
     }
+}
+
+/// Tables of stimuli and responses.
+fn read_tables(plan: &Plan, found: &mut Findings) -> Option<Inputs> {
+    let stimuli = read_stimuli(plan, found);
+    let responses = read_responses(plan, stimuli.as_ref(), found);
+    let stimuli = stimuli?;
+    let ids: Arc<[StimulusId]> = stimuli.ids().into();
+    let named = plan.columns.confounds.iter().cloned();
+    Some(Inputs {
+        design: Design { parts: None, rows: Rows::Vectors(stimuli.distinct_texts().1) },
+        confounds: features::confounds(&stimuli, &ids),
+        confound_names: [WORDS, CHARACTERS].map(str::to_owned).into_iter().chain(named).collect(),
+        responses,
+        stimuli,
+    })
+}
+
+/// The texts in a checkpoint's tokens, and where their parts stand when parts get vectors.
+fn tokenize(
+    checkpoint: &Checkpoint,
+    stimuli: &Stimuli,
+    design: &Design,
+    plan: &Plan,
+    found: &mut Findings,
+) -> Option<(Vec<Tokens>, Option<Places>)> {
+    if let Some(parts) = &design.parts {
+        let mut places = found.keep(parts.places(checkpoint, plan.long_text))?;
+        found.warnings.append(&mut places.warnings);
+        return Some((places.tokens.clone(), Some(places)));
+    }
+    let names = first_names(stimuli);
+    let tokens = found.keep(checkpoint.tokenize_long(&stimuli.distinct_texts().0, &names, plan.long_text))?;
+    found.warnings.extend(checkpoint.long_texts(&tokens, &names));
+    Some((tokens, None))
+}
+
+/// Leaves out subjects none of whose targets varies: their file is damaged, and the others' need not suffer.
+fn without_constant(all: Vec<Responses>, found: &mut Findings) -> Vec<Responses> {
+    let (constant, varying): (Vec<Responses>, Vec<Responses>) = all.into_iter().partition(Responses::all_constant);
+    if varying.is_empty() {
+        return constant;
+    }
+    for one in constant {
+        let error = Error::new(Code::Rs09, one.place(), format!("all {} rows of subject {:?} are the same", one.n_rows(), one.subject().as_str()))
+            .expected("responses that vary")
+            .hint("The subject is left out");
+        found.left_out.push(Warning::new(error.code().as_str(), error.message()));
+    }
+    varying
 }
 
 fn read_stimuli(plan: &Plan, found: &mut Findings) -> Option<Stimuli> {
@@ -215,6 +293,8 @@ fn read_responses(
             }
             targets.filter(|_| all.len() == files.len()).map(|t| (t, all))
         }
+        // Read where their kind is.
+        ResponseTables::Series { .. } | ResponseTables::Trials(_) => None,
     }
 }
 

@@ -1,8 +1,14 @@
 //! What the user asks for: the study file as written, and the plan that will run.
 
 pub mod demo;
+mod keys;
+mod narrative;
 mod plan;
+mod sections;
 mod spec;
+mod trials;
 
+pub use narrative::{NarrativePlan, NuisancePlan};
 pub use plan::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan};
 pub use spec::StudySpec;
+pub use trials::{ComposedPlan, ParcelsPlan, RunSource, TrialsPlan, VERSION};

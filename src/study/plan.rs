@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::narrative::{self, NarrativePlan};
+use super::trials::{self, TrialsPlan};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
-use crate::encoder::{CheckpointSpec, LongText, Pooling};
+use crate::encoder::{CheckpointSpec, Context, LongText, Pooling};
 use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
 use crate::error::{Code, Error, Result};
 use crate::ids::{Digest, Layer};
+use crate::responses::MEAN_SUBJECT;
 use crate::stimuli::StimuliColumns;
 
 /// Resamples of a bootstrap.
@@ -26,6 +29,8 @@ pub struct Overrides {
     pub pooling: Option<Pooling>,
     /// `--long-text`
     pub long_text: Option<LongText>,
+    /// `--context`
+    pub context: Option<Context>,
 }
 
 /// Everything that a run needs to know.
@@ -62,7 +67,7 @@ pub struct Plan {
 }
 
 /// Where responses come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ResponsesPlan {
     /// One table, or one per subject.
     pub tables: ResponseTables,
@@ -75,7 +80,7 @@ pub struct ResponsesPlan {
 }
 
 /// The files of the responses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ResponseTables {
     /// One table for all, with a column of subjects or for one averaged subject.
     One {
@@ -86,6 +91,15 @@ pub enum ResponseTables {
     },
     /// One file per subject: name and path.
     PerSubject(Vec<(String, PathBuf)>),
+    /// A series of volumes per subject, to a narrative.
+    Series {
+        /// Name and path.
+        files: Vec<(String, PathBuf)>,
+        /// The narrative.
+        narrative: NarrativePlan,
+    },
+    /// Runs with trials.
+    Trials(TrialsPlan),
 }
 
 /// Which layers of a checkpoint are scored.
@@ -153,7 +167,9 @@ impl Plan {
         let (spec, study_digest) = StudySpec::read(study)?;
         let mut problems = Vec::new();
         let folder = study.parent().unwrap_or(Path::new("")).to_owned();
-        let responses = responses(&spec, &folder, study).map_err(|e| problems.push(e)).ok();
+        let narrative = narrative::planned(&spec, &folder, study, overrides.context, &mut problems);
+        let trials = trials::planned(&spec, &folder, study, &mut problems);
+        let responses = responses(&spec, &folder, study, narrative, trials).map_err(|e| problems.push(e)).ok();
         let alphas = alphas(&spec).map_err(|e| problems.push(e)).ok();
         let layers = overrides.layers.as_deref().map_or(Ok(LayerSelection::All), LayerSelection::parse);
         let layers = layers.map_err(|e| problems.push(e)).ok();
@@ -181,6 +197,7 @@ impl Plan {
         applied.extend(overrides.layers.as_ref().map(|l| ("--layers".to_owned(), l.clone())));
         applied.extend(overrides.pooling.map(|p| ("--pooling".to_owned(), p.to_string())));
         applied.extend(overrides.long_text.map(|l| ("--long-text".to_owned(), l.to_string())));
+        applied.extend(overrides.context.map(|c| ("--context".to_owned(), c.to_string())));
         Ok(Plan {
             name: spec.study.name,
             study_path: study.to_owned(),
@@ -220,12 +237,42 @@ fn alphas(spec: &StudySpec) -> Result<AlphaGrid> {
     }
 }
 
-fn responses(spec: &StudySpec, folder: &Path, study: &Path) -> Result<ResponsesPlan> {
+fn responses(
+    spec: &StudySpec,
+    folder: &Path,
+    study: &Path,
+    narrative: Option<NarrativePlan>,
+    trials: Option<TrialsPlan>,
+) -> Result<ResponsesPlan> {
+    let planned = |tables| ResponsesPlan {
+        tables,
+        id: spec.responses.id.clone(),
+        targets: spec.responses.targets.clone(),
+        rows_in_order: spec.responses.rows_in_order,
+    };
+    if let Some(trials) = trials {
+        return Ok(planned(ResponseTables::Trials(trials)));
+    }
+    let tables = tables(spec, folder, study)?;
+    Ok(planned(match (narrative, tables) {
+        (Some(narrative), ResponseTables::PerSubject(files)) => ResponseTables::Series { files, narrative },
+        (Some(narrative), ResponseTables::One { path, .. }) => {
+            ResponseTables::Series { files: vec![(MEAN_SUBJECT.to_owned(), path)], narrative }
+        }
+        (_, tables) => tables,
+    }))
+}
+
+/// The files that the study names.
+fn tables(spec: &StudySpec, folder: &Path, study: &Path) -> Result<ResponseTables> {
     const PATTERN: &str = "{subject}";
     let section = &spec.responses;
     let refuse = |found: &str, hint: &str| Err(Error::new(Code::Rc01, study.display(), found).hint(hint));
-    let pattern = section.table.contains(PATTERN);
-    let tables = match (&section.subjects, pattern) {
+    let Some(table) = &section.table else {
+        return refuse("[responses] has no table", "Write table = \"responses.csv\", or another kind of responses");
+    };
+    let pattern = table.contains(PATTERN);
+    Ok(match (&section.subjects, pattern) {
         (None, true) => {
             return refuse(
                 "[responses] table holds {subject}, but subjects are not listed",
@@ -253,16 +300,10 @@ fn responses(spec: &StudySpec, folder: &Path, study: &Path) -> Result<ResponsesP
             if let Some(twice) = sorted.windows(2).find(|w| w[0] == w[1]) {
                 return refuse(&format!("[responses] lists subject {:?} twice", twice[0]), "List every subject once");
             }
-            let path = |s: &String| (s.clone(), folder.join(section.table.replace(PATTERN, s)));
+            let path = |s: &String| (s.clone(), folder.join(table.replace(PATTERN, s)));
             ResponseTables::PerSubject(subjects.iter().map(path).collect())
         }
-        (None, false) => ResponseTables::One { path: folder.join(&section.table), subject: section.subject.clone() },
-    };
-    Ok(ResponsesPlan {
-        tables,
-        id: section.id.clone(),
-        targets: section.targets.clone(),
-        rows_in_order: section.rows_in_order,
+        (None, false) => ResponseTables::One { path: folder.join(table), subject: section.subject.clone() },
     })
 }
 
