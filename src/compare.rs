@@ -1,12 +1,14 @@
 //! Checkpoints × layers × subjects → curves over layers and paired differences to the reference, with intervals.
 
+mod ceiling;
 mod layer;
 
 use serde::{Deserialize, Serialize};
 
-pub use layer::{LEVEL, LayerFit, LayerScores, by_subject, compare_layer};
+pub use ceiling::{Ceiling, ceilings, share};
+pub use layer::{LEVEL, LayerFit, LayerScores, baselines, by_subject, compare_layer};
 
-use crate::encoding::{Score, ScoreName};
+use crate::encoding::{MetricName, Score, ScoreName};
 use crate::ids::{Layer, TargetId};
 use crate::stats::bootstrap::{Interval, Resamples};
 
@@ -37,6 +39,15 @@ pub struct Comparison {
     pub curves: Vec<Curve>,
     /// The confounds-only scores, one per score.
     pub confounds: Vec<Baseline>,
+    /// The scores of a row's place alone, one per score; not 0 where the folds leak.
+    #[serde(default)]
+    pub oasm: Vec<Baseline>,
+    /// How well anything could predict these responses.
+    #[serde(default)]
+    pub ceilings: Vec<Ceiling>,
+    /// Scores beyond those of single targets, where they were asked for.
+    #[serde(default)]
+    pub metrics: Vec<MetricPoint>,
     /// Difference to the confounds-only model per checkpoint, layer and score, averaged over targets.
     pub confound_gains: Vec<Difference>,
     /// Difference to the reference per checkpoint, layer and score, averaged over targets.
@@ -98,6 +109,9 @@ impl Comparison {
             n_subjects,
             curves,
             confounds: layer::baselines(baseline, resamples),
+            oasm: Vec::new(),
+            ceilings: Vec::new(),
+            metrics: Vec::new(),
             confound_gains: Vec::new(),
             layer_differences: Vec::new(),
             target_differences: Vec::new(),
@@ -117,6 +131,25 @@ impl Comparison {
         self.target_differences.extend(scores.target_differences);
         self.target_means.extend(scores.target_means);
     }
+}
+
+/// A metric of one layer, over all targets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricPoint {
+    /// Label of the checkpoint.
+    pub checkpoint: String,
+    /// The layer.
+    pub layer: Layer,
+    /// Which metric.
+    pub metric: MetricName,
+    /// Mean over subjects.
+    pub mean: Score,
+    /// Its interval, over subjects.
+    pub interval: Option<Interval>,
+    /// What the mean map alone reaches.
+    pub intercept_only: Score,
+    /// Of the permutation test, where there is one: rows permuted, one-sided.
+    pub p: Option<f64>,
 }
 
 /// A baseline: one number for all layers.

@@ -154,6 +154,7 @@ codes! {
     Rc02 = "RC-02", Input, "the alpha grid is impossible";
     Rc03 = "RC-03", Input, "the folds are impossible";
     Rc04 = "RC-04", Input, "two checkpoints have one label";
+    Rc05 = "RC-05", Input, "leaky folds were asked for and not allowed";
     Od01 = "OD-01", Environment, "the output directory holds something else";
     Od02 = "OD-02", Environment, "the output place cannot be written";
     Od03 = "OD-03", Usage, "the output lies inside an input or holds one";

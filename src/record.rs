@@ -43,6 +43,9 @@ pub struct RunRecord {
     pub left_out: Vec<Warning>,
     /// What the user must know.
     pub warnings: Vec<Warning>,
+    /// What makes the scores doubtful, the most severe first.
+    #[serde(default)]
+    pub audit: Vec<AuditFinding>,
     /// Seconds per stage, in order of the work.
     pub timings: Vec<StageRecord>,
     /// For the demo: what was planted.
@@ -66,6 +69,12 @@ pub struct PlanRecord {
     pub layers: BTreeMap<String, Vec<Layer>>,
     /// How outer folds were made.
     pub folds: FoldSpec,
+    /// Rows on both sides of a test block that did not train, within its run.
+    #[serde(default)]
+    pub gap: usize,
+    /// Untrained seeds of the first checkpoint that were added as a baseline: the checkpoints `untrained-0`, ….
+    #[serde(default)]
+    pub untrained: u64,
     /// The alpha grid asked for.
     pub alphas: AlphaGrid,
     /// What layers and checkpoints are ranked by.
@@ -170,5 +179,8 @@ pub struct Planted {
     pub signal_share: f64,
 }
 
+mod audit;
 #[cfg(test)]
 pub(crate) mod sample;
+
+pub use audit::{AuditFinding, Severity};

@@ -270,6 +270,44 @@ impl Cohort {
         self.subjects.iter().enumerate().map(one).collect()
     }
 
+    /// Per cohort and in the shape of its [`Cohort::y`]: for each subject and row the mean response of the other subjects
+    /// who saw the stimulus.
+    ///
+    /// # Errors
+    /// `RC-03` when a subject saw a stimulus that nobody else did.
+    pub fn others(cohorts: &[Cohort]) -> Result<Vec<Array2<f64>>> {
+        let rows = cohorts.first().map_or(0, |c| c.ids.len());
+        let targets = cohorts.first().map_or(0, |c| c.y.ncols() / c.subjects.len().max(1));
+        let mut sum = Array2::<f64>::zeros((rows, targets));
+        let mut count = vec![0usize; rows];
+        for cohort in cohorts {
+            for (at, row) in cohort.rows.iter().enumerate() {
+                count[*row] += cohort.subjects.len();
+                for own in cohort.y.row(at).exact_chunks(targets) {
+                    let mut sum = sum.row_mut(*row);
+                    sum += &own;
+                }
+            }
+        }
+        let alone = |cohort: &Cohort| cohort.rows.iter().find(|row| count[**row] < 2).copied();
+        if let Some((cohort, row)) = cohorts.iter().find_map(|c| Some((c, alone(c)?))) {
+            return Err(Error::new(
+                Code::Rc03,
+                format!("responses of {}", first_five(&cohort.subjects)),
+                format!("stimulus {:?} was seen by nobody else", cohort.ids[row].as_str()),
+            )
+            .expected("another subject for every stimulus, when subjects are left out")
+            .hint("Use other folds, or leave such stimuli out"));
+        }
+        let of = |cohort: &Cohort| {
+            Array2::from_shape_fn(cohort.y.dim(), |(at, column)| {
+                let row = cohort.rows[at];
+                (sum[[row, column % targets]] - cohort.y[[at, column]]) / (count[row] - 1) as f64
+            })
+        };
+        Ok(cohorts.iter().map(of).collect())
+    }
+
     /// Rows of the stimuli table that these subjects responded to, ascending.
     pub fn rows(&self) -> &[usize] {
         &self.rows
@@ -363,6 +401,21 @@ mod tests {
         assert_eq!(Aligned::new(&x, &cohorts[1]).unwrap().x(), array![[0.2], [0.3]]);
         let other = FeatureSpace::new("x", ids(&["a", "b", "z"]).into(), array![[0.1], [0.2], [0.3]]);
         assert_eq!(Aligned::new(&other, &cohorts[1]).unwrap_err().code(), Code::Rs07);
+    }
+
+    #[test]
+    fn a_subject_who_is_left_out_has_no_share_in_the_others() {
+        let stimuli: Arc<[StimulusId]> = ids(&["a", "b"]).into();
+        let responses = vec![
+            one("s1", &["a", "b"], array![[1.0], [2.0]]),
+            one("s2", &["a", "b"], array![[10.0], [20.0]]),
+            one("s3", &["b"], array![[300.0]]),
+        ];
+        let (cohorts, _) = Cohort::join(&stimuli, responses).unwrap();
+        let others = Cohort::others(&cohorts).unwrap();
+        assert_eq!(others, [array![[10.0, 1.0], [160.0, 151.0]], array![[11.0]]]);
+        let (alone, _) = Cohort::join(&stimuli, vec![one("s1", &["a", "b"], array![[1.0], [2.0]])]).unwrap();
+        assert_eq!(Cohort::others(&alone).unwrap_err().code(), Code::Rc03);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 use crate::error::{Code, Error, Result, Warning, first_five};
 use crate::ids::{Digest, StimulusId};
 use crate::io::table::Table;
+use crate::stats::distinct;
 
 /// Which columns of the stimuli table hold what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct StimuliColumns {
     pub group: Option<String>,
     /// Explicit outer folds.
     pub fold: Option<String>,
+    /// Runs: stretches of rows that were recorded without a break, in the order of the table.
+    pub run: Option<String>,
     /// Numeric confounds, beside words and characters.
     pub confounds: Vec<String>,
 }
@@ -54,6 +57,7 @@ impl Stimuli {
         let texts = keep(texts(table, &columns.text));
         let group_labels = columns.group.as_ref().map(|name| keep(table.required_texts(name)));
         let fold_labels = columns.fold.as_ref().map(|name| keep(table.required_texts(name)));
+        let run_labels = columns.run.as_ref().map(|name| keep(table.required_texts(name)));
         let mut confounds = Vec::new();
         for name in &columns.confounds {
             match table.finite_numbers(name) {
@@ -82,7 +86,7 @@ impl Stimuli {
             n_groups,
             group_labels,
             fold_labels,
-            run_labels: None,
+            run_labels: run_labels.flatten(),
             confounds,
         };
         Ok((stimuli, warnings))
@@ -161,6 +165,17 @@ impl Stimuli {
     /// The fold column as written.
     pub fn fold_labels(&self) -> Option<&[String]> {
         self.fold_labels.as_deref()
+    }
+
+    /// The run column as written.
+    pub fn run_labels(&self) -> Option<&[String]> {
+        self.run_labels.as_deref()
+    }
+
+    /// Run of each row, numbered in order of appearance; all rows are one run when the study names no runs.
+    pub fn runs(&self) -> Vec<usize> {
+        let Some(labels) = &self.run_labels else { return vec![0; self.len()] };
+        distinct(labels)
     }
 
     /// The confound columns that the study names.

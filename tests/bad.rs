@@ -263,6 +263,18 @@ const CASES: &[Case] = &[
     ),
     case("study/RC-01-syntax", &["study.toml:1:"], |s| s.edit("study.toml", "[study]", "[study")),
     case("study/RC-02-alphas", &["holds -1"], |s| s.edit("study.toml", "k = 5", "k = 5\nalphas = [-1.0, 1.0]")),
+    case("study/RC-03-gap", &["a gap of 40 rows leaves 0 rows to train on", "smaller gap"], |s| {
+        s.edit("study.toml", "k = 5", "k = 5\ngap = 40");
+    }),
+    case("study/RC-01-series", &["[series] has tr = 0"], |s| {
+        s.edit("study.toml", "k = 5", "k = 5\n[series]\ntr = 0.0")
+    }),
+    case("study/RC-01-runs-without-column", &["without a run column", "[stimuli] run ="], |s| {
+        s.edit("study.toml", "k = 5", "folds = \"leave-one-run-out\"");
+    }),
+    case("study/RC-05-shuffled", &["asks for shuffled folds", "--allow-leaky-folds"], |s| {
+        s.edit("study.toml", "k = 5", "folds = \"shuffled\"");
+    }),
     case("study/RC-03-folds", &["k is 2", "at least 3 folds"], |s| s.edit("study.toml", "k = 5", "k = 2")),
     case("study/RC-03-group-in-two-folds", &["has group \"g\" in folds"], |s| {
         let text = stimuli().replace(",position", ",position,group,fold");

@@ -69,7 +69,7 @@ fn the_tables_have_their_columns_and_rows() {
     let out = demo().join("out");
     let record = record(&out);
     let scores = Table::read(&out.join("scores.csv")).unwrap();
-    let columns = "checkpoint layer subject target n cod cod_test_mean r cod_confounds r_confounds cod_unique alpha_median alpha_at_edge undefined";
+    let columns = "checkpoint layer subject target n cod cod_test_mean r cod_confounds r_confounds cod_oasm r_oasm cod_unique alpha_median alpha_at_edge undefined";
     assert_eq!(scores.names().collect::<Vec<_>>().join(" "), columns);
     let layers: usize = record.plan.layers.values().map(Vec::len).sum();
     assert_eq!(scores.rows(), layers * record.responses.subjects.len() * record.responses.targets.len());

@@ -16,6 +16,7 @@ mod states;
 mod support;
 mod tokenizers;
 mod tolerance;
+mod trust;
 mod weights;
 mod windows;
 mod words;

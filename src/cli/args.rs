@@ -4,8 +4,10 @@ use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::encoder::{Context, LongText, Pooling};
+use crate::encoding::MetricName;
 use crate::encoding::engine::Precision;
 use crate::pipeline::Want;
+use crate::study::FoldKind;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,7 +16,7 @@ Examples:
   brainscore compare base=bert-base tuned=bert-moral untrained=untrained:0:bert-base --study study.toml --out results
       Compares two checkpoint folders and an untrained copy; the first one is the reference.
   brainscore check bert-base --study study.toml
-      Reads and checks every input, computes nothing.";
+      Reads and checks every input and the design; no checkpoint runs.";
 
 const FIT_EXAMPLES: &str = "\
 Examples:
@@ -43,8 +45,11 @@ pub(super) enum Command {
     /// Score checkpoints against a study and write tables, figures and a report.
     #[command(after_help = EXAMPLES)]
     Compare(CompareArgs),
-    /// Read and check every input of a comparison; list all problems; compute nothing.
+    /// Read and check every input of a comparison; list all problems; audit the design; no checkpoint runs.
     Check(CheckArgs),
+    /// Say what makes the scores of a study doubtful: leaks, equal weights, too few rows, …; exit status 1 when severe.
+    #[command(after_help = super::audit::EXAMPLES)]
+    Audit(super::audit::AuditArgs),
     /// Fit cross-validated ridge on plain NumPy arrays.
     #[command(after_help = FIT_EXAMPLES)]
     Fit(FitArgs),
@@ -91,6 +96,13 @@ pub(super) struct CompareArgs {
     /// Replace a finished run at --out.
     #[arg(long)]
     pub overwrite: bool,
+    /// Add so many untrained copies (seeds 0, 1, …) of the first checkpoint's architecture as a baseline.
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub untrained: u64,
+    /// More scores, separated by commas: pattern-r, rank, legacy-pattern-r (each beside its intercept-only value), rsa
+    /// and cka (each with a permutation null).
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = metric)]
+    pub metrics: Vec<MetricName>,
     #[command(flatten)]
     pub cache: CacheArgs,
     #[command(flatten)]
@@ -125,6 +137,13 @@ pub(super) struct SharedArgs {
     /// sentence, or full [default: the study's, else causal:20].
     #[arg(long, value_name = "CONTEXT")]
     pub context: Option<Context>,
+    /// Outer folds: contiguous, group-k, leave-one-run-out, leave-one-subject-out, column or shuffled [default: the
+    /// study's, else contiguous].
+    #[arg(long, value_name = "KIND", value_parser = fold_kind)]
+    pub folds: Option<FoldKind>,
+    /// Let folds be shuffled. Every output will say that they leak.
+    #[arg(long)]
+    pub allow_leaky_folds: bool,
     /// Number of threads [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -257,6 +276,20 @@ fn pooling(text: &str) -> Result<Pooling, String> {
     Pooling::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| {
         let names: Vec<&str> = Pooling::ALL.iter().map(|p| p.as_str()).collect();
         format!("expected one of {}", names.join(", "))
+    })
+}
+
+fn fold_kind(text: &str) -> Result<FoldKind, String> {
+    FoldKind::ALL.into_iter().find(|(_, name)| *name == text).map(|(kind, _)| kind).ok_or_else(|| {
+        let names: Vec<&str> = FoldKind::ALL.iter().map(|(_, name)| *name).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+fn metric(text: &str) -> Result<MetricName, String> {
+    MetricName::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(|| {
+        let names: Vec<&str> = MetricName::ALL.iter().map(|m| m.as_str()).collect();
+        format!("expected some of {}", names.join(", "))
     })
 }
 

@@ -26,10 +26,14 @@ pub(super) fn run(args: Args) -> Option<Status> {
                 Err(problems) => (Err(problems), json),
             }
         }
-        Command::Check(args) => {
-            let json = args.shared.json;
-            (check(args), json)
-        }
+        Command::Check(args) => match check(&args) {
+            Ok(status) => return status,
+            Err(problems) => (Err(problems), args.shared.json),
+        },
+        Command::Audit(args) => match super::audit::run(&args) {
+            Ok(status) => return status,
+            Err(problems) => (Err(problems), args.shared.json),
+        },
         Command::Inspect(args) => (inspect(&args), args.json),
         Command::Fit(args) => {
             let json = args.json;
@@ -77,9 +81,17 @@ pub(super) fn threads(asked: Option<u16>) -> Result<(), Error> {
         .map_err(|e| Error::new(Code::Io01, "--threads", format!("{n} threads could not be started: {e}")).source(e))
 }
 
-fn overrides(shared: &SharedArgs) -> Overrides {
+pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
     let layers = Some(shared.layers.clone()).filter(|l| l != "all");
-    Overrides { layers, pooling: shared.pooling, long_text: shared.long_text, context: shared.context }
+    Overrides {
+        layers,
+        pooling: shared.pooling,
+        long_text: shared.long_text,
+        context: shared.context,
+        folds: shared.folds,
+        allow_leaky_folds: shared.allow_leaky_folds,
+        ..Overrides::default()
+    }
 }
 
 fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
@@ -90,10 +102,10 @@ fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
 }
 
 /// The plan of a command line; problems of the checkpoints' arguments and of the study file come together.
-fn plan(checkpoints: &[String], study: &Path, shared: &SharedArgs) -> Result<Plan, Problems> {
+pub(super) fn plan(checkpoints: &[String], study: &Path, overrides: &Overrides) -> Result<Plan, Problems> {
     let specs = specs(checkpoints);
     let known = specs.as_ref().ok().cloned().unwrap_or_default();
-    match (Plan::new(study, known, &overrides(shared)), specs) {
+    match (Plan::new(study, known, overrides), specs) {
         (Ok(plan), Ok(_)) => Ok(plan),
         (Ok(_), Err(problems)) => Err(problems),
         (Err(list), Ok(_)) => Err(Problems::from_list(list)),
@@ -108,13 +120,14 @@ fn plan(checkpoints: &[String], study: &Path, shared: &SharedArgs) -> Result<Pla
 fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
     let progress = Progress::new();
+    let overrides = Overrides { untrained: args.untrained, metrics: args.metrics, ..overrides(&args.shared) };
     let finished = match &args.study {
         Some(study) => {
-            let plan = plan(&args.checkpoints, study, &args.shared)?;
+            let plan = plan(&args.checkpoints, study, &overrides)?;
             let cache = open_cache(&args.cache)?;
             pipeline::compare(plan, &args.out, args.overwrite, cache.as_ref(), &progress)?
         }
-        None => pipeline::compare_demo(&args.out, &overrides(&args.shared), args.overwrite, &progress)?,
+        None => pipeline::compare_demo(&args.out, &overrides, args.overwrite, &progress)?,
     };
     warnings(&finished.record.warnings);
     if args.shared.json {
@@ -130,7 +143,7 @@ fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
 }
 
 /// The cache that the flags ask for.
-fn open_cache(args: &CacheArgs) -> Result<Option<StateCache>, Error> {
+pub(super) fn open_cache(args: &CacheArgs) -> Result<Option<StateCache>, Error> {
     if args.no_cache {
         return Ok(None);
     }
@@ -262,6 +275,8 @@ fn summary(finished: &Finished) -> serde_json::Value {
         "report": finished.folder.join("report.html").display().to_string(),
         "score": comparison.score,
         "reference": comparison.reference,
+        "folds": finished.record.plan.folds,
+        "leaky_folds": finished.record.plan.folds.leaks(),
         "curves": comparison.curves,
         "confounds": comparison.confounds,
         "layer_differences": comparison.layer_differences,
@@ -276,17 +291,22 @@ pub(super) fn warnings(list: &[Warning]) {
     }
 }
 
-fn check(args: CheckArgs) -> Result<(), Problems> {
+fn check(args: &CheckArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
-    let prepared = pipeline::prepare(plan(&args.checkpoints, &args.study, &args.shared)?)?;
+    let plan = plan(&args.checkpoints, &args.study, &overrides(&args.shared))?;
+    let audited = pipeline::check(plan, &Progress::new())?;
+    let prepared = &audited.prepared;
     warnings(&prepared.warnings);
     warnings(&prepared.left_out);
     if args.shared.json {
-        say(&overview_json(&prepared).to_string());
+        let mut overview = overview_json(prepared);
+        overview["audit"] = json!(audited.findings);
+        say(&overview.to_string());
     } else {
-        overview(&prepared);
+        overview(prepared);
+        super::audit::findings(&audited.findings);
     }
-    Ok(())
+    Ok(super::audit::status(&audited))
 }
 
 fn overview(prepared: &Prepared) {
@@ -315,7 +335,7 @@ fn overview(prepared: &Prepared) {
             open.layers.len()
         ));
     }
-    say("all inputs belong together; nothing was computed");
+    say("all inputs belong together; no checkpoint ran");
 }
 
 fn overview_json(prepared: &Prepared) -> serde_json::Value {

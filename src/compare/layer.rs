@@ -115,7 +115,7 @@ impl Replicated {
 pub const LEVEL: f64 = 0.95;
 
 /// The baseline's mean and interval for every score.
-pub(super) fn baselines(fit: &LayerFit, resamples: &Resamples) -> Vec<Baseline> {
+pub fn baselines(fit: &LayerFit, resamples: &Resamples) -> Vec<Baseline> {
     ScoreName::ALL
         .into_iter()
         .map(|score| {

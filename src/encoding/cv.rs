@@ -2,7 +2,7 @@
 //!
 //! Outer fold k is held out. The inner folds of k are the other outer folds, one left out at a time; alpha is the one
 //! with the smallest squared error summed over them (ties: the larger alpha). The fit that predicts fold k uses all
-//! rows outside k. Nothing, z-scoring included, is ever fitted on a held-out row.
+//! rows outside k; a purge gap ([`Folds`]) takes rows near k out of it, too. Nothing, z-scoring included, is ever fitted on a held-out row.
 //!
 //! The rows outside two folds j and k are the training set of two inner fits, (k, j) and (j, k): they are factorised
 //! once, K (K − 1) / 2 factorisations for all inner fits.
@@ -91,8 +91,7 @@ struct Training {
 
 impl Data<'_> {
     fn train(&self, without: &[usize]) -> Result<Training> {
-        let of_row = self.folds.of_row();
-        let rows: Vec<usize> = (0..of_row.len()).filter(|r| !without.contains(&of_row[*r])).collect();
+        let rows = self.folds.train_rows(without);
         let factor = Factor::scaled(self.x.select(Axis(0), &rows).view(), self.scale)?;
         let mut y = self.y.select(Axis(0), &rows);
         let mean = y.mean_axis(Axis(0)).unwrap_or_default();

@@ -1,15 +1,20 @@
 //! Encoding models: cross-validated ridge, one alpha per target, and its scores.
 
 mod alphas;
+pub mod ceiling;
 pub mod cv;
 pub mod engine;
 mod folds;
+pub mod geometry;
+mod metric_name;
+pub mod patterns;
 pub mod ridge;
 mod score;
 mod target_scores;
 
 pub use alphas::{AlphaGrid, EDGE_LIMIT};
 pub use folds::{FoldSpec, Folds};
+pub use metric_name::MetricName;
 pub use score::{Reason, Score, ScoreName};
 pub(crate) use target_scores::is_constant;
 pub use target_scores::{FoldScore, GroupSums, TargetScores, score};

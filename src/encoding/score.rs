@@ -33,8 +33,14 @@ pub enum Reason {
     FoldTooSmall(usize),
     /// No subject or target has a value to average.
     NothingDefined,
+    /// Fewer than three targets make no pattern.
+    TooFewTargets,
+    /// There is no second subject whose responses could cross-validate distances.
+    NoReplication,
     /// The study asks for no such number.
     NotComputed,
+    /// The interval of the ceiling that a score would be divided by includes 0, or there is none.
+    CeilingNotAboveZero,
 }
 
 impl fmt::Display for Reason {
@@ -48,7 +54,10 @@ impl fmt::Display for Reason {
             Reason::ConstantPrediction(fold) => write!(f, "constant prediction in fold {fold}"),
             Reason::FoldTooSmall(fold) => write!(f, "fold {fold} has fewer than 3 test rows"),
             Reason::NothingDefined => f.write_str("nothing defined to average"),
+            Reason::TooFewTargets => f.write_str("fewer than 3 targets"),
+            Reason::NoReplication => f.write_str("no second subject to cross-validate with"),
             Reason::NotComputed => f.write_str("not computed"),
+            Reason::CeilingNotAboveZero => f.write_str("the ceiling is not above 0 beyond doubt"),
         }
     }
 }

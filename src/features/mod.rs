@@ -1,6 +1,7 @@
 //! What a model is given to predict with: one row per stimulus, one column per feature.
 
 mod confounds;
+mod oasm;
 mod resample;
 mod story;
 mod timeline;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2};
 
 pub use confounds::{CHARACTERS, CONFOUNDS, WORDS, confounds};
+pub use oasm::{OASM, oasm};
 pub use resample::{Method, Resampled, Words, resample};
 pub use story::{Story, WordColumns};
 pub use timeline::{Timeline, delay};

@@ -4,17 +4,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ndarray::s;
 use rayon::prelude::*;
 
+use super::audit;
+use super::ceiling_tables;
 use super::fit::{SpaceFit, fit_space};
+use super::metrics::{self, Metrics};
 use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
 use super::report;
-use super::states::{Pooled, extract};
-use crate::compare::{Comparison, compare_layer};
+use super::states::Pooled;
+use crate::compare::{Ceiling, Comparison, baselines, ceilings, compare_layer};
 use crate::compute::cpu::{blas_description, single_threaded_blas};
 use crate::encoder::{Attestation, AttestedTensors, attest};
 use crate::encoding::EDGE_LIMIT;
+use crate::encoding::ceiling::SubjectRows;
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::features;
 use crate::ids::Layer;
@@ -140,12 +145,11 @@ fn run_into(
     single_threaded_blas();
     let mut states: Vec<Vec<Pooled>> = Vec::with_capacity(prepared.checkpoints.len());
     let (mut extraction, mut warnings) = (Vec::new(), Vec::new());
-    for open in &prepared.checkpoints {
+    let mut layer_zero = Vec::new();
+    for (index, open) in prepared.checkpoints.iter().enumerate() {
         let pooling = prepared.plan.pooling;
-        let found = match &open.places {
-            Some(places) => places.vectors(&open.checkpoint, &open.layers, cache, watch)?,
-            None => extract(&open.checkpoint, &open.tokens, pooling, &open.layers, cache, watch)?,
-        };
+        let found = open.states(pooling, &open.layers, cache, watch)?;
+        layer_zero.extend(audit::layer_zero(&prepared, index, &found.layers));
         states.push(found.layers);
         extraction.push(found.record);
         warnings = found.warnings;
@@ -161,11 +165,16 @@ fn run_into(
     let mut results = fit_all(&prepared, states, folder, watch)?;
     results.warnings.extend(warnings);
     clock.lap("encoding models");
-    outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit)?;
-    outputs::write_comparison(folder, &results.comparison)?;
-    outputs::write_layers(folder, &results.comparison)?;
+    outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit, &results.oasm.fit)?;
+    outputs::write_comparison(folder, &results.comparison, prepared.plan.folds)?;
+    outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
+    ceiling_tables::write(folder, &prepared, &results.comparison)?;
     clock.lap("tables");
-    let record = record(prepared, results, extraction, attestations, planted, clock.stages);
+    let measured =
+        audit::Measured { oasm: Some(&results.oasm), attestations: &attestations, edges: &results.edges, layer_zero };
+    let findings = audit::findings(&prepared, measured);
+    let mut record = record(prepared, results, extraction, attestations, planted, clock.stages);
+    record.audit = findings;
     report::write(&record, folder)?;
     report::write_record(&record, folder)?;
     watch.check()?;
@@ -173,7 +182,7 @@ fn run_into(
 }
 
 /// Attests all checkpoints against the first one. Two models are in memory at a time.
-fn attest_all(prepared: &Prepared, watch: &dyn Watch) -> Result<Vec<Attestation>> {
+pub(super) fn attest_all(prepared: &Prepared, watch: &dyn Watch) -> Result<Vec<Attestation>> {
     let mut all = Vec::with_capacity(prepared.checkpoints.len());
     let mut reference: Option<AttestedTensors> = None;
     for open in &prepared.checkpoints {
@@ -188,9 +197,11 @@ fn attest_all(prepared: &Prepared, watch: &dyn Watch) -> Result<Vec<Attestation>
 
 struct Results {
     confounds: SpaceFit,
+    oasm: SpaceFit,
     fits: Vec<CheckpointFits>,
     comparison: Comparison,
     warnings: Vec<Warning>,
+    edges: Vec<(String, f64)>,
 }
 
 /// Fits every layer of every checkpoint. Layers are independent and run on all threads; results come in order.
@@ -200,19 +211,26 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
     layers.sort_unstable();
     layers.dedup();
     let total: usize = states.iter().map(Vec::len).sum();
-    watch.begin("encoding models", "fits", total as u64 + 1);
+    watch.begin("encoding models", "fits", total as u64 + 2);
     let baseline = fit_space(prepared, &prepared.confounds, watch)?;
+    watch.advance(1);
+    let oasm = fit_space(prepared, &features::oasm(&prepared.stimuli, &prepared.ids), watch)?;
     watch.advance(1);
     let resamples = Resamples::new(baseline.fit.n_units(), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
     let score = prepared.plan.score;
     let mut comparison = Comparison::new(score, &labels, &baseline.fit, prepared.subjects.len(), &resamples);
+    comparison.oasm = baselines(&oasm.fit, &resamples);
+    comparison.ceilings = ceilings_of(prepared);
     let mut fits: Vec<CheckpointFits> =
         labels.iter().map(|label| CheckpointFits { label: label.clone(), layers: Vec::new() }).collect();
     let mut edges = Edges::default();
-    edges.add(&baseline);
+    edges.add(features::CONFOUNDS.to_owned(), &baseline);
+    let wanted = Metrics::new(prepared);
+    let mut measured = Vec::new();
     let threads = rayon::current_num_threads().max(1);
     write_parquet_batches(&folder.join("predictions.parquet"), |append| {
         append(&outputs::prediction_rows(prepared, features::CONFOUNDS, None, &baseline.predictions))?;
+        append(&outputs::prediction_rows(prepared, features::OASM, None, &oasm.predictions))?;
         for chunk in layers.chunks(threads) {
             // As many layers as threads at a time: predictions of the others do not wait in memory.
             let jobs: Vec<(Layer, Vec<(usize, Pooled)>)> =
@@ -220,7 +238,7 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
             let done: Result<Vec<_>> = jobs
                 .into_par_iter()
                 .map(|(layer, spaces)| {
-                    let fitted: Result<Vec<(usize, SpaceFit)>> = spaces
+                    let fitted: Result<Vec<(usize, SpaceFit, Vec<metrics::Measured>)>> = spaces
                         .into_iter()
                         .map(|(checkpoint, pooled)| {
                             let width = prepared.checkpoints[checkpoint].checkpoint.width();
@@ -228,12 +246,13 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
                             let ids = Arc::clone(&prepared.ids);
                             let space = prepared.design.space(name, ids, &pooled.vectors, width)?;
                             let fit = fit_space(prepared, &space, watch)?;
+                            let more = wanted.of(prepared, &space, &fit)?;
                             watch.advance(1);
-                            Ok((checkpoint, fit))
+                            Ok((checkpoint, fit, more))
                         })
                         .collect();
                     let fitted = fitted?;
-                    let named: Vec<_> = fitted.iter().map(|(c, f)| (labels[*c].as_str(), &f.fit)).collect();
+                    let named: Vec<_> = fitted.iter().map(|(c, f, _)| (labels[*c].as_str(), &f.fit)).collect();
                     let compared =
                         compare_layer(layer, &named, &labels[0], &baseline.fit, score, &prepared.targets, &resamples);
                     Ok((layer, fitted, compared))
@@ -241,18 +260,38 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
                 .collect();
             for (layer, fitted, compared) in done? {
                 comparison.add_layer(compared);
-                for (checkpoint, space) in fitted {
-                    edges.add(&space);
+                for (checkpoint, space, more) in fitted {
                     let label = &labels[checkpoint];
+                    edges.add(format!("layer {layer} of {label}"), &space);
                     append(&outputs::prediction_rows(prepared, label, Some(layer), &space.predictions))?;
                     fits[checkpoint].layers.push((layer, space.fit));
+                    comparison.metrics.extend(more.iter().map(|m| m.point(label, layer)));
+                    measured.push((label.clone(), layer, more));
                 }
             }
         }
         Ok(())
     })?;
     watch.end();
-    Ok(Results { confounds: baseline, fits, comparison, warnings: edges.warnings() })
+    metrics::write(folder, prepared, &measured)?;
+    Ok(Results { confounds: baseline, oasm, fits, comparison, warnings: edges.warnings(), edges: edges.shares })
+}
+
+/// The ceilings of the study's responses.
+pub(super) fn ceilings_of(prepared: &Prepared) -> Vec<Ceiling> {
+    let targets = prepared.targets.len();
+    let subjects: Vec<SubjectRows<'_>> = prepared
+        .cohorts
+        .iter()
+        .flat_map(|cohort| {
+            (0..cohort.subjects().len()).map(move |s| SubjectRows {
+                rows: cohort.rows(),
+                y: cohort.y().slice(s![.., s * targets..(s + 1) * targets]),
+            })
+        })
+        .collect();
+    let runs = prepared.stimuli.runs();
+    ceilings(&subjects, &runs, &prepared.text_of_row, &prepared.folds, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
 }
 
 /// The pooled states of one layer, by checkpoint; they are not needed again.
@@ -270,6 +309,7 @@ fn take_layer(states: &mut [Vec<Pooled>], layer: Layer) -> Vec<(usize, Pooled)> 
 /// How often the chosen alpha lay at the edge of its grid.
 #[derive(Default)]
 struct Edges {
+    shares: Vec<(String, f64)>,
     fits: usize,
     over_limit: usize,
     widened: usize,
@@ -277,13 +317,9 @@ struct Edges {
 }
 
 impl Edges {
-    fn add(&mut self, space: &SpaceFit) {
-        if space.fit.scores.iter().flatten().all(|t| t.cod.value().is_none()) {
-            // Nothing was fitted: no alpha was better than another.
-            return;
-        }
-        let shares: Vec<f64> = space.fit.scores.iter().flatten().map(|t| t.alpha_at_edge).collect();
-        let share = crate::stats::mean(&shares).unwrap_or(0.0);
+    fn add(&mut self, name: String, space: &SpaceFit) {
+        let Some(share) = space.share_at_edge() else { return };
+        self.shares.push((name, share));
         self.fits += 1;
         self.over_limit += usize::from(share > EDGE_LIMIT);
         self.largest = self.largest.max(share);
@@ -335,6 +371,8 @@ fn record(
             long_text: plan.long_text,
             layers: checkpoints.iter().map(|c| (c.checkpoint.record().label.clone(), c.layers.clone())).collect(),
             folds: plan.folds,
+            gap: plan.gap,
+            untrained: plan.untrained,
             alphas: plan.alphas,
             score: plan.score,
             confounds: confound_names,
@@ -364,6 +402,7 @@ fn record(
         },
         left_out,
         warnings,
+        audit: Vec::new(),
         timings,
         planted,
         comparison: results.comparison,

@@ -61,6 +61,11 @@ impl Design {
         }
     }
 
+    /// Whether rows are volumes of a narrative: then no row has a text of its own.
+    pub fn is_narrative(&self) -> bool {
+        matches!(self.rows, Rows::Volumes(_))
+    }
+
     /// How many vectors a layer has, where they are not those of distinct texts.
     pub fn n_parts(&self) -> Option<usize> {
         self.parts.as_ref().map(Parts::len)

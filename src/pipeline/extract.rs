@@ -159,7 +159,7 @@ fn write_features(layers: &[Pooled], vectors: usize, width: usize, folder: &Path
 }
 
 /// The texts of a file.
-fn read_texts(path: &Path) -> Result<Vec<String>> {
+pub(super) fn read_texts(path: &Path) -> Result<Vec<String>> {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     let texts: Vec<String> = match extension.as_str() {
         "txt" => {

@@ -1,16 +1,17 @@
 //! One feature space against all subjects: held-out predictions and scores.
 
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::{Array2, Axis, concatenate, s};
 use rayon::prelude::*;
 
 use super::preflight::Prepared;
 use crate::compare::{LayerFit, by_subject};
 use crate::encoding::cv::{self, CvFit};
-use crate::encoding::{AlphaGrid, Folds, GroupSums, TargetScores, score};
+use crate::encoding::{AlphaGrid, GroupSums, TargetScores, score};
 use crate::error::Result;
 use crate::features::FeatureSpace;
 use crate::ids::SubjectId;
-use crate::responses::{Aligned, Cohort};
+use crate::responses::Aligned;
+use crate::stats::distinct;
 use crate::watch::Watch;
 
 /// The fits of one feature space.
@@ -23,6 +24,18 @@ pub struct SpaceFit {
     pub grids: Vec<AlphaGrid>,
 }
 
+impl SpaceFit {
+    /// Share of choices at an edge of the grid, over subjects and targets; none where nothing was fitted: no alpha was
+    /// better than another.
+    pub fn share_at_edge(&self) -> Option<f64> {
+        let all = || self.fit.scores.iter().flatten();
+        all().any(|t| t.cod.value().is_some()).then(|| {
+            let shares: Vec<f64> = all().map(|t| t.alpha_at_edge).collect();
+            crate::stats::mean(&shares).unwrap_or(0.0)
+        })
+    }
+}
+
 /// Held-out predictions of one cohort.
 pub struct Predictions {
     /// Index of the cohort in [`Prepared::cohorts`].
@@ -31,18 +44,8 @@ pub struct Predictions {
     pub folds: Vec<usize>,
     /// Predictions (rows, subjects · targets).
     pub values: Array2<f64>,
-}
-
-/// The fit of subjects whose features are the same.
-fn fit_cohort(
-    prepared: &Prepared,
-    features: &FeatureSpace,
-    cohort: &Cohort,
-    folds: &Folds,
-    watch: &dyn Watch,
-) -> Result<CvFit> {
-    let aligned = Aligned::new(features, cohort)?;
-    cv::fit(aligned.x().view(), cohort.y().view(), folds, &prepared.plan.alphas, watch)
+    /// Means over the training rows (folds, subjects · targets).
+    pub train_mean: Array2<f64>,
 }
 
 /// Fits a feature space to the responses of every subject.
@@ -53,11 +56,22 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
     let (mut predictions, mut grids) = (Vec::new(), Vec::new());
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
         let folds = prepared.folds.subset(cohort.rows());
+        let others = prepared.others.get(index).map(|y| y.view());
+        let trained = others.unwrap_or(cohort.y().view());
         // Features that differ between subjects: every subject has a fit of its own.
         let pieces = if features.has_own() { cohort.one_by_one() } else { vec![cohort.clone()] };
-        let fits: Result<Vec<CvFit>> =
-            pieces.par_iter().map(|piece| fit_cohort(prepared, features, piece, &folds, watch)).collect();
+        let fits: Result<Vec<CvFit>> = pieces
+            .par_iter()
+            .enumerate()
+            .map(|(at, piece)| {
+                let width = piece.y().ncols();
+                let aligned = Aligned::new(features, piece)?;
+                let trained = trained.slice(s![.., at * width..(at + 1) * width]);
+                cv::fit(aligned.x().view(), trained, &folds, &prepared.plan.alphas, watch)
+            })
+            .collect();
         let mut values = Array2::zeros((cohort.rows().len(), 0));
+        let mut train_mean = Array2::zeros((folds.count(), 0));
         for (piece, fit) in pieces.iter().zip(fits?) {
             let mut scores = score(piece.y().view(), &fit, &folds);
             // Fold by fold values are many; the tables hold their summary.
@@ -65,13 +79,17 @@ pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch
             let subjects = piece.subjects().iter().cloned();
             by_id.extend(subjects.zip(by_subject(scores, n_targets)));
             if prepared.subjects.len() == 1 {
-                let of_row: Vec<usize> = cohort.rows().iter().map(|r| prepared.stimuli.groups()[*r]).collect();
+                // A group that shuffled folds tear apart is resampled in its pieces.
+                let pieces =
+                    cohort.rows().iter().zip(folds.of_row()).map(|(r, fold)| (prepared.stimuli.groups()[*r], *fold));
+                let of_row = distinct(pieces);
                 groups = Some(GroupSums::new(cohort.y().view(), &fit, &folds, &of_row));
             }
             values = concatenate![Axis(1), values, fit.predicted];
+            train_mean = concatenate![Axis(1), train_mean, fit.train_mean];
             grids.push(fit.grid);
         }
-        predictions.push(Predictions { cohort: index, folds: folds.of_row().to_vec(), values });
+        predictions.push(Predictions { cohort: index, folds: folds.of_row().to_vec(), values, train_mean });
     }
     // Back into the order of the study, whatever cohorts there were.
     by_id.sort_by_key(|(subject, _)| prepared.subjects.iter().position(|s| s == subject));

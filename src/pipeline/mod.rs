@@ -1,10 +1,13 @@
-//! The verbs of the program, each one library call: preflight, extract, parcellate, fit, compare, report.
+//! The verbs of the program, each one library call: preflight, audit, extract, parcellate, fit, compare, report.
 
 mod arrays;
+mod audit;
+mod ceiling_tables;
 mod compare;
 mod design;
 mod extract;
 mod fit;
+mod metrics;
 mod narrative;
 mod outputs;
 mod parcellate;
@@ -17,6 +20,7 @@ mod trials;
 mod windows;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
+pub use audit::{Audited, audit, check, explained};
 pub use compare::{Finished, compare, compare_demo};
 pub use design::Design;
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};

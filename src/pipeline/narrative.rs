@@ -86,6 +86,7 @@ pub(super) fn read(
     let parts = Parts::listed(&story.strings, narrative.context);
     let named = [WORDS, CHARACTERS].map(str::to_owned).into_iter().chain(narrative.confounds.iter().cloned());
     Some(Inputs {
+        text_of_row: (0..stimuli.len()).collect(),
         stimuli,
         design: Design { parts: Some(parts), rows: Rows::Volumes(volumes) },
         responses: Some((targets, responses)),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::fit::Predictions;
 use super::preflight::Prepared;
 use crate::compare::{Comparison, Difference, LayerFit, Unit};
-use crate::encoding::{Score, ScoreName, TargetScores};
+use crate::encoding::{FoldSpec, Score, ScoreName, TargetScores};
 use crate::error::Result;
 use crate::ids::{Layer, TargetId};
 use crate::io::table::{Output, OutputTable, write_csv_batches, write_parquet_batches};
@@ -22,11 +22,12 @@ pub(super) fn write_scores(
     prepared: &Prepared,
     fits: &[CheckpointFits],
     confounds: &LayerFit,
+    oasm: &LayerFit,
 ) -> Result<()> {
     let produce = |append: &mut dyn FnMut(&OutputTable) -> Result<()>| -> Result<()> {
         for checkpoint in fits {
             for (layer, fit) in &checkpoint.layers {
-                append(&score_rows(prepared, &checkpoint.label, *layer, fit, confounds))?;
+                append(&score_rows(prepared, &checkpoint.label, *layer, fit, [confounds, oasm]))?;
             }
         }
         Ok(())
@@ -35,7 +36,13 @@ pub(super) fn write_scores(
     write_parquet_batches(&folder.join("scores.parquet"), produce)
 }
 
-fn score_rows(prepared: &Prepared, label: &str, layer: Layer, fit: &LayerFit, confounds: &LayerFit) -> OutputTable {
+fn score_rows(
+    prepared: &Prepared,
+    label: &str,
+    layer: Layer,
+    fit: &LayerFit,
+    [confounds, oasm]: [&LayerFit; 2],
+) -> OutputTable {
     let rows: Vec<(usize, usize)> =
         (0..prepared.subjects.len()).flat_map(|s| (0..prepared.targets.len()).map(move |t| (s, t))).collect();
     let text = |f: &dyn Fn(usize, usize) -> String| Output::Text(rows.iter().map(|(s, t)| f(*s, *t)).collect());
@@ -43,7 +50,7 @@ fn score_rows(prepared: &Prepared, label: &str, layer: Layer, fit: &LayerFit, co
         Output::Real(rows.iter().map(|(s, t)| f(&from.scores[*s][*t])).collect())
     };
     let score = |from: &LayerFit, name: ScoreName| real(from, &|t| t.get(name).value());
-    OutputTable::new(vec![
+    let mut table = OutputTable::new(vec![
         ("checkpoint", text(&|_, _| label.to_owned())),
         ("layer", Output::Integer(vec![layer.0 as i64; rows.len()])),
         ("subject", text(&|s, _| prepared.subjects[s].to_string())),
@@ -54,12 +61,23 @@ fn score_rows(prepared: &Prepared, label: &str, layer: Layer, fit: &LayerFit, co
         ("r", score(fit, ScoreName::R)),
         ("cod_confounds", score(confounds, ScoreName::Cod)),
         ("r_confounds", score(confounds, ScoreName::R)),
+        ("cod_oasm", score(oasm, ScoreName::Cod)),
+        ("r_oasm", score(oasm, ScoreName::R)),
         // Its values come with the banded engine; an empty column keeps the table's shape until then.
         ("cod_unique", Output::Real(vec![None; rows.len()])),
         ("alpha_median", real(fit, &|t| t.alpha_median)),
         ("alpha_at_edge", real(fit, &|t| Some(t.alpha_at_edge))),
         ("undefined", text(&|s, t| undefined(&fit.scores[s][t]))),
-    ])
+    ]);
+    stamp(&mut table, prepared.plan.folds, rows.len());
+    table
+}
+
+/// Says in every row that the folds leak, where they do.
+pub(super) fn stamp(table: &mut OutputTable, folds: FoldSpec, rows: usize) {
+    if folds.leaks() {
+        table.push("leaky_folds".to_owned(), Output::Text(vec!["shuffled".to_owned(); rows]));
+    }
 }
 
 /// Why scores of this target are undefined: `constant target`, or `r: …` when only some are.
@@ -85,7 +103,7 @@ fn undefined(scores: &TargetScores) -> String {
 
 /// Column names of the targets in `predictions.parquet`: as they are, unless they would hide a key column.
 fn prediction_column(target: &TargetId) -> String {
-    const KEYS: [&str; 5] = ["checkpoint", "layer", "subject", "stimulus_id", "fold"];
+    const KEYS: [&str; 6] = ["checkpoint", "layer", "subject", "stimulus_id", "fold", "leaky_folds"];
     if KEYS.contains(&target.as_str()) { format!("target:{target}") } else { target.to_string() }
 }
 
@@ -121,6 +139,7 @@ pub(super) fn prediction_rows(
         ("stimulus_id", Output::Text(ids)),
         ("fold", Output::Integer(folds)),
     ]);
+    stamp(&mut table, prepared.plan.folds, n);
     for (target, values) in prepared.targets.iter().zip(columns) {
         table.push(prediction_column(target), Output::Real(values));
     }
@@ -128,11 +147,11 @@ pub(super) fn prediction_rows(
 }
 
 /// `comparison.csv`: paired differences to the reference, one row per checkpoint, layer, score and target.
-pub(super) fn write_comparison(folder: &Path, comparison: &Comparison) -> Result<()> {
+pub(super) fn write_comparison(folder: &Path, comparison: &Comparison, folds: FoldSpec) -> Result<()> {
     let all = &comparison.target_differences;
     let text = |f: &dyn Fn(&Difference) -> String| Output::Text(all.iter().map(f).collect());
     let real = |f: &dyn Fn(&Difference) -> Option<f64>| Output::Real(all.iter().map(f).collect());
-    OutputTable::new(vec![
+    let mut table = OutputTable::new(vec![
         ("reference", text(&|_| comparison.reference.clone())),
         ("checkpoint", text(&|d| d.checkpoint.clone())),
         ("layer", Output::Integer(all.iter().map(|d| d.layer.0 as i64).collect())),
@@ -144,12 +163,13 @@ pub(super) fn write_comparison(folder: &Path, comparison: &Comparison) -> Result
         ("n_subjects", Output::Integer(all.iter().map(|d| d.n_subjects as i64).collect())),
         ("ci_over", text(&|_| unit_name(comparison.unit).to_owned())),
         ("undefined", text(&|d| reason(d.difference))),
-    ])
-    .write_csv(&folder.join("comparison.csv"))
+    ]);
+    stamp(&mut table, folds, all.len());
+    table.write_csv(&folder.join("comparison.csv"))
 }
 
 /// `layers.csv`: what the figures show, averaged over subjects and targets.
-pub(super) fn write_layers(folder: &Path, comparison: &Comparison) -> Result<()> {
+pub(super) fn write_layers(folder: &Path, comparison: &Comparison, folds: FoldSpec) -> Result<()> {
     let mut rows = Vec::new();
     for curve in &comparison.curves {
         for point in &curve.points {
@@ -163,7 +183,7 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison) -> Result<()>
     let value = |d: &Option<&Difference>| d.and_then(|d| d.difference.value());
     let low = |d: &Option<&Difference>| d.and_then(|d| d.interval).map(|i| i.0);
     let high = |d: &Option<&Difference>| d.and_then(|d| d.interval).map(|i| i.1);
-    OutputTable::new(vec![
+    let mut table = OutputTable::new(vec![
         ("checkpoint", Output::Text(rows.iter().map(|r| r.0.checkpoint.clone()).collect())),
         ("layer", Output::Integer(rows.iter().map(|r| r.1.layer.0 as i64).collect())),
         ("score", Output::Text(rows.iter().map(|r| r.0.score.column().to_owned()).collect())),
@@ -180,11 +200,12 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison) -> Result<()>
         ("n_undefined", Output::Integer(rows.iter().map(|r| r.1.n_undefined as i64).collect())),
         ("share_at_edge", Output::Real(rows.iter().map(|r| Some(r.1.share_at_edge)).collect())),
         ("undefined", Output::Text(rows.iter().map(|r| reason(r.1.mean)).collect())),
-    ])
-    .write_csv(&folder.join("layers.csv"))
+    ]);
+    stamp(&mut table, folds, rows.len());
+    table.write_csv(&folder.join("layers.csv"))
 }
 
-fn reason(score: Score) -> String {
+pub(super) fn reason(score: Score) -> String {
     score.reason().map_or(String::new(), |r| r.to_string())
 }
 

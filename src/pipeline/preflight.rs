@@ -3,12 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ndarray::Array2;
+
 use super::design::{Design, Rows};
 use super::parts::Places;
 use super::{narrative, trials};
-use crate::encoder::{Checkpoint, Tokens};
+use super::extract::read_texts;
+use super::states::{Extraction, extract};
+use crate::encoder::{Checkpoint, Pooling, Tokens};
 use crate::encoding::{Folds, is_constant};
-use crate::error::{Code, Error, Problems, Warning, first_five};
+use crate::error::{Code, Error, Problems, Result, Warning, first_five};
 use crate::ids::{Layer, StimulusId, SubjectId, TargetId};
 use crate::io::table::Table;
 use crate::io::{file_name, npy};
@@ -16,7 +20,9 @@ use crate::features::{self, CHARACTERS, FeatureSpace, WORDS};
 use crate::record::InputRecord;
 use crate::responses::{Cohort, MEAN_SUBJECT, Responses, SubjectColumn};
 use crate::stimuli::Stimuli;
+use crate::store::StateCache;
 use crate::study::{Plan, ResponseTables};
+use crate::watch::Watch;
 
 /// A plan whose inputs have been read and found to belong together.
 #[derive(Debug)]
@@ -45,6 +51,13 @@ pub struct Prepared {
     pub confound_names: Vec<String>,
     /// What was left out because it could not be used.
     pub left_out: Vec<Warning>,
+    /// Per cohort what its models are fitted on when subjects are left out: for every subject and target the mean of the
+    /// other subjects; empty otherwise.
+    pub others: Vec<Array2<f64>>,
+    /// For each row the index of its distinct text; every volume of a narrative is one of its own.
+    pub text_of_row: Vec<usize>,
+    /// Texts that checkpoints were fine-tuned on.
+    pub finetuning: Vec<String>,
     /// Every file that was read.
     pub inputs: Vec<InputRecord>,
     /// What the user must know.
@@ -64,6 +77,22 @@ pub struct OpenCheckpoint {
     pub layers: Vec<Layer>,
 }
 
+impl OpenCheckpoint {
+    /// The vectors of texts, or of their parts, at some layers.
+    pub(super) fn states(
+        &self,
+        pooling: Pooling,
+        layers: &[Layer],
+        cache: Option<&StateCache>,
+        watch: &dyn Watch,
+    ) -> Result<Extraction> {
+        match &self.places {
+            Some(places) => places.vectors(&self.checkpoint, layers, cache, watch),
+            None => extract(&self.checkpoint, &self.tokens, pooling, layers, cache, watch),
+        }
+    }
+}
+
 /// Collects problems and warnings while inputs are read.
 #[derive(Default)]
 pub(super) struct Findings {
@@ -77,6 +106,8 @@ pub(super) struct Findings {
 pub(super) struct Inputs {
     pub stimuli: Stimuli,
     pub design: Design,
+    /// For each row the index of its distinct text.
+    pub text_of_row: Vec<usize>,
     /// Targets, and the responses of every subject; absent when they could not be read.
     pub responses: Option<(Vec<TargetId>, Vec<Responses>)>,
     pub confounds: FeatureSpace,
@@ -122,13 +153,19 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         ResponseTables::Trials(trials) => trials::read(&plan, trials, &mut found),
         ResponseTables::One { .. } | ResponseTables::PerSubject(_) => read_tables(&plan, &mut found),
     };
-    let (stimuli, design, responses, confounds) = match inputs {
-        Some(i) => (Some(i.stimuli), Some(i.design), i.responses, Some((i.confounds, i.confound_names))),
-        None => (None, None, None, None),
+    let (stimuli, text_of_row, design, responses, confounds) = match inputs {
+        Some(i) => (
+            Some(i.stimuli),
+            i.text_of_row,
+            Some(i.design),
+            i.responses,
+            Some((i.confounds, i.confound_names)),
+        ),
+        None => (None, Vec::new(), None, None, None),
     };
     let responses = responses.map(|(targets, all)| (targets, without_constant(all, &mut found)));
     let folds = stimuli.as_ref().and_then(|stimuli| {
-        let made = found.keep(Folds::new(plan.folds, stimuli))?;
+        let made = found.keep(Folds::new(plan.folds, plan.gap, stimuli))?;
         found.warnings.extend(made.1);
         Some(made.0)
     });
@@ -158,6 +195,16 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         check_folds(cohorts, folds, &mut found);
         check_targets(cohorts, targets, &mut found);
     }
+    let others = match &joined {
+        Some((_, cohorts, ..)) if plan.folds.across_subjects() => {
+            found.keep(Cohort::others(cohorts)).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let mut finetuning = Vec::new();
+    for path in &plan.finetuning {
+        finetuning.extend(found.keep(read_texts(path)).unwrap_or_default());
+    }
     Problems::check(found.problems)?;
     match (stimuli, design.zip(confounds), joined, folds) {
         (Some(stimuli), Some((design, confounds)), Some((ids, cohorts, subjects, targets)), Some(folds)) => Ok(Prepared {
@@ -169,10 +216,13 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
             targets,
             folds,
             checkpoints,
+            text_of_row,
             design,
             confounds: confounds.0,
             confound_names: confounds.1,
             left_out: found.left_out,
+            others,
+            finetuning,
             inputs: found.inputs,
             warnings: found.warnings,
         }),
@@ -190,6 +240,7 @@ fn read_tables(plan: &Plan, found: &mut Findings) -> Option<Inputs> {
     let named = plan.columns.confounds.iter().cloned();
     Some(Inputs {
         design: Design { parts: None, rows: Rows::Vectors(stimuli.distinct_texts().1) },
+        text_of_row: stimuli.distinct_texts().1,
         confounds: features::confounds(&stimuli, &ids),
         confound_names: [WORDS, CHARACTERS].map(str::to_owned).into_iter().chain(named).collect(),
         responses,
@@ -368,6 +419,7 @@ fn targets(plan: &Plan, table: &Table, subject: Option<&str>, found: &mut Findin
     taken.extend([columns.id.as_str(), columns.text.as_str()]);
     taken.extend(columns.group.as_deref());
     taken.extend(columns.fold.as_deref());
+    taken.extend(columns.run.as_deref());
     taken.extend(columns.confounds.iter().map(String::as_str));
     let names: Vec<TargetId> =
         table.numeric_names().into_iter().filter(|n| !taken.contains(&n.as_str())).map(TargetId::from).collect();

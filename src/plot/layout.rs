@@ -53,7 +53,7 @@ impl Layout {
         let (first, last) = scene.layers();
         let undefined: Vec<usize> = (0..scene.curves.len()).filter(|i| scene.curves[*i].has_gaps()).collect();
         let mut names: Vec<&str> = scene.curves.iter().map(|c| c.label.as_str()).collect();
-        names.extend(scene.baseline.as_ref().map(|b| b.label.as_str()));
+        names.extend(scene.levels.iter().map(|l| l.label.as_str()));
         if !undefined.is_empty() {
             names.push("undefined (no score)");
         }

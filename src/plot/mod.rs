@@ -12,6 +12,7 @@ mod look;
 mod paint;
 mod raster;
 mod scene;
+pub(crate) mod seeds;
 mod svg;
 pub(crate) mod words;
 

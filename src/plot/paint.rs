@@ -9,7 +9,7 @@ use plotters_backend::text_anchor::HPos;
 use crate::plot::canvas::{Canvas, Painted, Place, Type};
 use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, LABEL_EM, Layout, ROW, SWATCH, TICK_EM, TITLE_EM, UNDEFINED_ROW};
 use crate::plot::look::Look;
-use crate::plot::scene::{Scene, SceneCurve, ScenePoint};
+use crate::plot::scene::{Scene, SceneCurve, SceneLevel, ScenePoint};
 use crate::stats::bootstrap::Interval;
 
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
@@ -17,6 +17,7 @@ const SOFT: RGBColor = RGBColor(0x55, 0x55, 0x55);
 const MESH: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 const ZERO: RGBColor = RGBColor(0x8a, 0x8a, 0x8a);
 const BASELINE: RGBColor = RGBColor(0x4d, 0x4d, 0x4d);
+const CEILING: RGBColor = RGBColor(0x8c, 0x6d, 0x1f);
 const LINE: f64 = 1.9;
 const DASHES: (f64, f64) = (6.0, 4.0);
 const LONG_DASHES: (f64, f64) = (7.0, 4.0);
@@ -28,7 +29,7 @@ pub(super) fn paint<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, scene: &S
     let title = Type { em: TITLE_EM, bold: true, colour: INK, align: HPos::Left };
     canvas.text(&layout.title, (20.0, 26.0), title)?;
     mesh(&canvas, layout)?;
-    baseline(&canvas, scene, layout)?;
+    levels(&canvas, scene, layout)?;
     // Many bands on top of each other hide each other; thinner ones still show where curves overlap.
     let opacity = if scene.curves.len() > 4 { 0.10 } else { 0.17 };
     // Baselines lie behind what they are baselines of.
@@ -71,14 +72,21 @@ fn mesh<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, layout: &Layout) -> Painted
     canvas.line(&[(layout.left, y), (layout.right, y)], ZERO, 1.25)
 }
 
-/// The level of the confounds, with its interval.
-fn baseline<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, scene: &Scene, layout: &Layout) -> Painted<DB> {
-    let Some(level) = &scene.baseline else { return Ok(()) };
-    if let Some((low, high)) = level.interval {
-        canvas.rectangle((layout.left, layout.y(high)), (layout.right, layout.y(low)), BASELINE, 0.10)?;
+/// The levels of the confounds and of the ceiling, with their intervals.
+fn levels<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, scene: &Scene, layout: &Layout) -> Painted<DB> {
+    for level in &scene.levels {
+        let colour = level_colour(level);
+        if let Some((low, high)) = level.interval {
+            canvas.rectangle((layout.left, layout.y(high)), (layout.right, layout.y(low)), colour, 0.10)?;
+        }
+        let y = layout.y(level.value);
+        canvas.dashes(&[(layout.left, y), (layout.right, y)], colour, 1.5, DASHES)?;
     }
-    let y = layout.y(level.value);
-    canvas.dashes(&[(layout.left, y), (layout.right, y)], BASELINE, 1.5, DASHES)
+    Ok(())
+}
+
+fn level_colour(level: &SceneLevel) -> RGBColor {
+    if level.is_ceiling { CEILING } else { BASELINE }
 }
 
 /// Intervals: a band along neighbouring points, a bar where a point stands alone.
@@ -177,11 +185,12 @@ fn legend<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, scene: &Scene, layout: &L
             }
             stroke(canvas, &[(left, y), (right, y)], curve.look)?;
             canvas.marker((middle, y), curve.look.marker, curve.look.colour)?;
-        } else if let Some(level) = scene.baseline.as_ref().filter(|_| i == scene.curves.len()) {
+        } else if let Some(level) = i.checked_sub(scene.curves.len()).and_then(|i| scene.levels.get(i)) {
+            let colour = level_colour(level);
             if level.interval.is_some() {
-                canvas.rectangle((left, y - 6.0), (right, y + 6.0), BASELINE, 0.10)?;
+                canvas.rectangle((left, y - 6.0), (right, y + 6.0), colour, 0.10)?;
             }
-            canvas.dashes(&[(left, y), (right, y)], BASELINE, 1.5, DASHES)?;
+            canvas.dashes(&[(left, y), (right, y)], colour, 1.5, DASHES)?;
         } else {
             canvas.cross((middle, y), SOFT)?;
         }

@@ -1,7 +1,9 @@
 //! What a figure shows, taken from the record: labels made visible, numbers as they are.
 
 use crate::encoding::{Score, ScoreName};
+use crate::ids::Layer;
 use crate::plot::look::Look;
+use crate::plot::seeds::Seeds;
 use crate::plot::words::{counted, percent, units};
 use crate::record::RunRecord;
 use crate::stats::bootstrap::Interval;
@@ -13,7 +15,7 @@ pub(super) struct Scene {
     pub title: String,
     pub y_label: String,
     pub curves: Vec<SceneCurve>,
-    pub baseline: Option<SceneBaseline>,
+    pub levels: Vec<SceneLevel>,
     pub caption: Vec<String>,
     pub alt: String,
 }
@@ -36,10 +38,12 @@ pub(super) struct ScenePoint {
 
 /// A level for all layers.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct SceneBaseline {
+pub(super) struct SceneLevel {
     pub label: String,
     pub value: f64,
     pub interval: Option<Interval>,
+    /// Whether it is what nothing can exceed by much, and not what a model must exceed.
+    pub is_ceiling: bool,
 }
 
 impl Scene {
@@ -47,8 +51,8 @@ impl Scene {
     pub fn values(&self) -> impl Iterator<Item = f64> + '_ {
         let both = |i: Option<Interval>| i.into_iter().flat_map(|(low, high)| [low, high]);
         let points = self.curves.iter().flat_map(|c| &c.points);
-        let baseline = self.baseline.iter().flat_map(move |b| both(b.interval).chain([b.value]));
-        points.flat_map(move |p| both(p.interval).chain(p.value)).chain(baseline)
+        let levels = self.levels.iter().flat_map(move |b| both(b.interval).chain([b.value]));
+        points.flat_map(move |p| both(p.interval).chain(p.value)).chain(levels)
     }
 
     /// The first and the last layer of any curve; (0, 0) without any.
@@ -59,7 +63,7 @@ impl Scene {
 
     /// Whether any point or level has an interval.
     fn has_intervals(&self) -> bool {
-        self.baseline.as_ref().is_some_and(|b| b.interval.is_some())
+        self.levels.iter().any(|b| b.interval.is_some())
             || self.curves.iter().flat_map(|c| &c.points).any(|p| p.interval.is_some())
     }
 }
@@ -83,25 +87,52 @@ impl ScenePoint {
 /// The scene of [`super::layerwise`].
 pub(super) fn layerwise(record: &RunRecord) -> Scene {
     let results = &record.comparison;
-    let curves: Vec<SceneCurve> = looks(record)
+    let seeds = Seeds::of(record);
+    let is_seed = |label: &str| seeds.as_ref().is_some_and(|s| s.has(label));
+    let mut curves: Vec<SceneCurve> = looks(record)
         .into_iter()
+        .filter(|(label, _)| !is_seed(label))
         .filter_map(|(label, look)| {
             let curve = results.curves.iter().find(|c| c.checkpoint == label && c.score == results.score)?;
             let points = curve.points.iter().map(|p| ScenePoint::new(p.layer.0, p.mean, p.interval)).collect();
             Some(SceneCurve { label: visible(label).into_owned(), look, points })
         })
         .collect();
-    let baseline = results.confounds.iter().find(|b| b.score == results.score).and_then(|b| {
-        let point = ScenePoint::new(0, b.mean, b.interval);
-        Some(SceneBaseline { label: "confounds only".to_owned(), value: point.value?, interval: point.interval })
-    });
+    curves.extend(seeds.as_ref().map(|seeds| together(record, seeds)));
+    let level = |label: String, mean, interval, is_ceiling| {
+        let point = ScenePoint::new(0, mean, interval);
+        Some(SceneLevel { label, value: point.value?, interval: point.interval, is_ceiling })
+    };
+    let confounds = results.confounds.iter().find(|b| b.score == results.score);
+    let confounds = confounds.and_then(|b| level("confounds only".to_owned(), b.mean, b.interval, false));
+    let ceiling = results.ceilings.iter().find(|c| c.score == results.score && c.mean.value().is_some());
+    let ceiling = ceiling.and_then(|c| level(format!("ceiling ({})", c.kind), c.mean, c.interval, true));
+    let levels = confounds.into_iter().chain(ceiling).collect();
     let alt = format!(
         "Line chart: {} over the layers of {}. {}",
         score_words(results.score),
         counted(curves.len(), "checkpoint"),
         curves.iter().map(best_in_words).collect::<Vec<_>>().join(" ")
     );
-    finish(record, visible(&record.plan.study).into_owned(), score_words(results.score), curves, baseline, alt)
+    finish(record, visible(&record.plan.study).into_owned(), score_words(results.score), curves, levels, alt)
+}
+
+/// The untrained seeds as one curve: their mean, with their range as its band.
+fn together(record: &RunRecord, seeds: &Seeds) -> SceneCurve {
+    let score = record.comparison.score;
+    let looks = looks(record);
+    let look = looks.iter().find(|(label, _)| seeds.has(label)).map_or(Look::untrained(0), |(_, look)| *look);
+    let layers = record.plan.layers.get("untrained-0").map_or(&[][..], Vec::as_slice);
+    let point = |layer: &Layer| {
+        let found = seeds.at(record, score, *layer);
+        ScenePoint {
+            layer: layer.0,
+            value: found.map(|(mean, ..)| mean),
+            interval: found.filter(|_| seeds.n > 1).map(|(_, low, high)| (low, high)),
+        }
+    };
+    let label = format!("untrained, {} (range)", counted(seeds.n, "seed"));
+    SceneCurve { label, look, points: layers.iter().map(point).collect() }
 }
 
 /// The scene of [`super::difference`].
@@ -132,7 +163,7 @@ pub(super) fn difference(record: &RunRecord) -> Option<Scene> {
         counted(curves.len(), "checkpoint"),
         curves.iter().map(best_in_words).collect::<Vec<_>>().join(" ")
     );
-    Some(finish(record, title, y_label, curves, None, alt))
+    Some(finish(record, title, y_label, curves, Vec::new(), alt))
 }
 
 /// The scene of [`super::weights`].
@@ -161,7 +192,7 @@ pub(super) fn weights(record: &RunRecord) -> Option<Scene> {
         "Point: |a − b| / max(|a|, |b|) over all tensors of a layer: 0 is equal, about 1.41 unrelated.".to_owned(),
         "Layer 0: embeddings; layer k: the weights of block k.".to_owned(),
     ];
-    Some(Scene { title, y_label, curves, baseline: None, caption, alt })
+    Some(Scene { title, y_label, curves, levels: Vec::new(), caption, alt })
 }
 
 fn finish(
@@ -169,10 +200,10 @@ fn finish(
     title: String,
     y_label: String,
     curves: Vec<SceneCurve>,
-    baseline: Option<SceneBaseline>,
+    levels: Vec<SceneLevel>,
     alt: String,
 ) -> Scene {
-    let mut scene = Scene { title, y_label, curves, baseline, caption: Vec::new(), alt };
+    let mut scene = Scene { title, y_label, curves, levels, caption: Vec::new(), alt };
     scene.caption = caption(record, &scene);
     scene
 }
@@ -196,6 +227,10 @@ fn looks(record: &RunRecord) -> Vec<(&str, Look)> {
         .collect()
 }
 
+/// What stands under every figure of scores on folds that leak.
+const LEAKY: &str =
+    "LEAKY FOLDS: rows that belong together lie on both sides. These scores are no estimates for new data.";
+
 /// Under the figure: what a point and a band are, and the choices behind them.
 fn caption(record: &RunRecord, scene: &Scene) -> Vec<String> {
     let results = &record.comparison;
@@ -215,7 +250,10 @@ fn caption(record: &RunRecord, scene: &Scene) -> Vec<String> {
         counted(record.responses.targets.len(), "target")
     );
     let choices = format!("Pooling: {}. Folds: {}.", record.plan.pooling, record.plan.folds);
-    vec![format!("{point} {band}"), choices]
+    let mut lines = vec![format!("{point} {band}"), choices];
+    lines.extend(Seeds::of(record).filter(|s| s.n > 1).map(|_| "Band of the untrained seeds: their range.".to_owned()));
+    lines.extend(record.plan.folds.leaks().then(|| LEAKY.to_owned()));
+    lines
 }
 
 /// The axis of a score.

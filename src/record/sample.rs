@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::compare::{Baseline, Curve, Difference, Point, TargetMeans, Unit};
+use crate::compare::{Baseline, Ceiling, Curve, Difference, Point, TargetMeans, Unit};
 use crate::encoding::Score;
+use crate::encoding::ceiling::CeilingKind;
 
 const TARGETS: usize = 8;
 const PLANTED: usize = 3;
@@ -37,6 +38,21 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         confounds: ScoreName::ALL
             .map(|score| Baseline { score, mean: Score::Value(0.021), interval: Some((0.008, 0.035)) })
             .to_vec(),
+        oasm: ScoreName::ALL
+            .map(|score| Baseline { score, mean: Score::Value(-0.004), interval: Some((-0.01, 0.002)) })
+            .to_vec(),
+        ceilings: [ScoreName::R, ScoreName::Cod]
+            .map(|score| Ceiling {
+                kind: CeilingKind::Loso,
+                score,
+                mean: Score::Value(0.2),
+                interval: Some((0.15, 0.26)),
+                foldwise: None,
+                tau: None,
+                targets: Vec::new(),
+            })
+            .to_vec(),
+        metrics: Vec::new(),
         confound_gains: Vec::new(),
         layer_differences: Vec::new(),
         target_differences: Vec::new(),
@@ -110,6 +126,8 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             long_text: LongText::Refuse,
             layers: checkpoints.iter().map(|(l, n)| ((*l).to_owned(), (0..=*n).map(Layer).collect())).collect(),
             folds: FoldSpec::Contiguous { k: 5 },
+            gap: 0,
+            untrained: 0,
             alphas: AlphaGrid::default(),
             score: ScoreName::Cod,
             confounds: vec!["words".to_owned(), "characters".to_owned()],
@@ -143,6 +161,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             blas: "OpenBLAS".to_owned(),
         },
         warnings: Vec::new(),
+        audit: Vec::new(),
         timings: vec![
             StageRecord { stage: "extract".to_owned(), seconds: 3.21 },
             StageRecord { stage: "fit".to_owned(), seconds: 74.9 },

@@ -101,15 +101,32 @@ fn paragraphs(record: &RunRecord) -> Vec<String> {
     let folds = match plan.folds {
         FoldSpec::Contiguous { .. } => "blocks of neighbouring groups in the order of the stimuli",
         FoldSpec::GroupK { .. } => "groups dealt to the smallest fold, largest first",
+        FoldSpec::LeaveOneRunOut => "the runs",
+        FoldSpec::LeaveOneSubjectOut { .. } => {
+            "blocks of neighbouring groups in the order of the stimuli; a subject's responses were predicted by a model of the \
+             other subjects' mean response to the stimuli of the other folds"
+        }
         FoldSpec::Column => "read from the stimuli table",
+        FoldSpec::Shuffled { .. } => {
+            "rows dealt at random, whatever belongs together. THEY LEAK: rows of one group or text, and neighbours, are on both sides"
+        }
     };
     let folds = format!(
-        "Folds. {} outer folds, {folds}. Rows with the same text, and rows that the study groups, are never on both sides: {} rows \
-         with {} distinct texts make {}. Nothing was fitted on a test row.",
+        "Folds. {} outer folds, {folds}. {}{} rows with {} distinct texts make {}. Nothing was fitted on a test row.{}",
         record.folds.len(),
+        if plan.folds.leaks() {
+            ""
+        } else {
+            "Rows with the same text, and rows that the study groups, are never on both sides. "
+        },
         record.responses.n_stimuli,
         record.responses.n_texts,
-        counted(record.responses.n_groups, "group")
+        counted(record.responses.n_groups, "group"),
+        if plan.gap == 0 {
+            String::new()
+        } else {
+            format!(" Rows within {} of a held-out row of their run were not trained on.", plan.gap)
+        }
     );
     let ridge = format!(
         "Ridge. For each subject, target and fold, weights w minimise |y − ȳ_train − Xw|² + alpha |w|². Alpha was chosen for each \

@@ -3,9 +3,12 @@
 //! Everything is read off the [`RunRecord`]; no score is computed here. Labels, ids and file names come from
 //! strangers and are written through one escaping type.
 
+mod audit;
+mod ceiling;
 mod findings;
 mod markup;
 mod methods;
+mod metrics;
 mod number;
 mod page;
 mod provenance;

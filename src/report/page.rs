@@ -6,13 +6,14 @@ use crate::plot::{Figure, Figures};
 use crate::record::RunRecord;
 use crate::report::findings::Findings;
 use crate::report::markup::Html;
-use crate::report::{methods, provenance, results, summary};
+use crate::report::{audit, methods, provenance, results, summary};
 
 /// No network, no scripts: the page is what it is when it is written.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// The sections, by anchor, in the order of the page. Those that a run lacks are left out.
-const CONTENTS: [(&str, &str); 7] = [
+const CONTENTS: [(&str, &str); 8] = [
+    ("#audit", "Audit"),
     ("#found", "What was found"),
     ("#figures", "Figures"),
     ("#layers", "Scores per layer"),
@@ -50,6 +51,7 @@ pub(super) fn page(record: &RunRecord, figures: &Figures) -> String {
                 });
             });
             h.element("main", &[], |h| {
+                audit::section(h, record);
                 summary::sections(h, record, &findings);
                 pictures(h, record, figures);
                 results::sections(h, record);

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use crate::compare::{Difference, Point};
 use crate::encoding::{EDGE_LIMIT, Reason, Score, ScoreName};
 use crate::ids::Layer;
+use crate::plot::seeds::Seeds;
 use crate::plot::words::counted;
 use crate::record::RunRecord;
 use crate::report::findings::{BestLayer, Findings, Verdict, gain, points};
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
-use crate::report::table;
+use crate::report::{ceiling, metrics, table};
 
 /// Targets listed by size of their difference.
 const LARGEST: usize = 20;
@@ -22,6 +23,8 @@ pub(super) fn sections(h: &mut Html, record: &RunRecord) {
         layers(h, record);
         h.leaf("h3", &[], "Baselines");
         baselines(h, record);
+        ceiling::section(h, record);
+        metrics::section(h, record);
     });
     if !record.comparison.layer_differences.is_empty() {
         h.element("section", &[("id", "differences")], |h| {
@@ -140,6 +143,15 @@ fn baselines(h: &mut Html, record: &RunRecord) {
                     }
                 }
             });
+            table::row(h, "oasm: a row's place alone", |h| {
+                for score in ScoreName::ALL {
+                    match record.comparison.oasm.iter().find(|b| b.score == score) {
+                        Some(level) => table::score(h, level.mean, level.interval, number),
+                        None => table::score(h, Score::undefined(Reason::NotComputed), None, number),
+                    }
+                }
+            });
+            untrained_seeds(h, record);
             for untrained in findings.best.iter().filter(|b| b.untrained) {
                 let Some((best, _)) = untrained.best else { continue };
                 table::row(h, &format!("{} (untrained), layer {}", untrained.checkpoint, best.layer), |h| {
@@ -153,6 +165,26 @@ fn baselines(h: &mut Html, record: &RunRecord) {
                 });
             }
         });
+    });
+}
+
+/// The untrained seeds that were asked for as a baseline: at every seed's own best layer, mean and range.
+fn untrained_seeds(h: &mut Html, record: &RunRecord) {
+    let Some(seeds) = Seeds::of(record) else { return };
+    let head = format!(
+        "untrained, {}: mean (range) at the layer with the highest mean, {}",
+        counted(seeds.n, "seed"),
+        seeds.best
+    );
+    table::row(h, &head, |h| {
+        for score in ScoreName::ALL {
+            match seeds.at(record, score, seeds.best) {
+                Some((mean, low, high)) => {
+                    table::figure(h, format!("{} ({} to {})", number(mean), number(low), number(high)));
+                }
+                None => table::score(h, Score::undefined(Reason::NothingDefined), None, number),
+            }
+        }
     });
 }
 

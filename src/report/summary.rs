@@ -25,8 +25,19 @@ pub(super) fn scope(record: &RunRecord) -> String {
     )
 }
 
+/// What a reader of shuffled folds must know first.
+pub(super) const LEAKY: &str = "The folds were shuffled at the user's request: rows that belong together, and neighbours in \
+    time, are on both sides. A model that knows nothing but a row's place scores well on such folds. No number here is an \
+    estimate for new data.";
+
 /// Found, planted, warnings.
 pub(super) fn sections(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
+    if record.plan.folds.leaks() {
+        h.element("section", &[("id", "leaky"), ("class", "verdict fail")], |h| {
+            h.leaf("h2", &[], "These folds leak");
+            h.leaf("p", &[], LEAKY);
+        });
+    }
     found(h, record, findings);
     if let (Some(planted), Some(outcome)) = (&record.planted, &findings.planted) {
         recovery(h, record, planted, outcome);

@@ -1,7 +1,7 @@
 //! The summary for a terminal: aligned columns, plain characters.
 
 use crate::plot::words::{counted, percent, units};
-use crate::record::RunRecord;
+use crate::record::{RunRecord, Severity};
 use crate::report::findings::{Findings, Verdict};
 use crate::report::number::{self, number, signed};
 use crate::report::summary::{recovery_verdict, scope};
@@ -25,6 +25,9 @@ pub(super) fn summary(record: &RunRecord) -> String {
         ),
         String::new(),
     ];
+    if record.plan.folds.leaks() {
+        lines.insert(0, "LEAKY FOLDS: shuffled. No number below is an estimate for new data.".to_owned());
+    }
     let head = ["checkpoint", "best layer", results.score.as_str(), "interval", "over confounds"].map(str::to_owned);
     let mut rows = vec![head];
     for best in &findings.best {
@@ -91,6 +94,11 @@ pub(super) fn summary(record: &RunRecord) -> String {
                 counted(outcome.n_planted, "planted target"),
             ));
         }
+    }
+    let severe = record.audit.iter().filter(|f| f.severity == Severity::Severe);
+    for finding in severe {
+        lines.push(String::new());
+        lines.push(format!("SEVERE {}: {}. {}.", finding.code, finding.found, finding.remedy));
     }
     if !record.warnings.is_empty() {
         lines.push(String::new());

@@ -2,7 +2,9 @@
 
 pub mod bootstrap;
 mod correlation;
+mod distinct;
 mod moments;
 
 pub use correlation::pearson;
+pub use distinct::distinct;
 pub use moments::{mean, median, population_sd};

@@ -9,11 +9,12 @@ use crate::error::{Code, Error, nearest};
 /// Every section with the keys that it always may have.
 const SECTIONS: &[(&str, &[&str])] = &[
     ("study", &["name"]),
-    ("stimuli", &["kind", "table", "group", "confounds"]),
+    ("stimuli", &["kind", "table", "group", "run", "confounds"]),
     ("responses", &["kind", "targets", "subjects"]),
     ("features", &["pooling", "long_text", "context"]),
-    ("encoding", &["folds", "k", "alphas", "score"]),
-    ("series", &["tr", "first_volume", "run_starts", "method", "delays"]),
+    ("encoding", &["folds", "k", "gap", "alphas", "score"]),
+    ("series", &["tr", "longest_delay", "first_volume", "run_starts", "method", "delays"]),
+    ("finetuning", &["texts"]),
     ("events", &["item", "condition", "window", "lag", "durations"]),
 ];
 

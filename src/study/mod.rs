@@ -1,6 +1,7 @@
 //! What the user asks for: the study file as written, and the plan that will run.
 
 pub mod demo;
+mod folds;
 mod keys;
 mod narrative;
 mod plan;
@@ -10,5 +11,5 @@ mod trials;
 
 pub use narrative::{NarrativePlan, NuisancePlan};
 pub use plan::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan};
-pub use spec::StudySpec;
+pub use spec::{FoldKind, StudySpec};
 pub use trials::{ComposedPlan, ParcelsPlan, RunSource, TrialsPlan, VERSION};

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::sections::{ResponsesKind, StimuliKind};
+use super::sections::{ResponsesKind, SeriesSection, StimuliKind};
 use super::spec::StudySpec;
 use crate::encoder::Context;
 use crate::error::{Code, Error};
 use crate::features::{Method, WordColumns};
 
 /// Delays of the finite impulse response, when the study does not say (s).
-const DEFAULT_DELAYS: [f64; 4] = [2.0, 4.0, 6.0, 8.0];
+pub(super) const DEFAULT_DELAYS: [f64; 4] = [2.0, 4.0, 6.0, 8.0];
 
 /// Words, volumes, and how one becomes the other.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,17 +63,17 @@ pub(super) fn planned(
         return None;
     }
     if !words {
-        if spec.series.is_some() {
-            problems.push(refuse("[series] without words", "Write [stimuli] kind = \"words\""));
+        let own = |s: &SeriesSection| s.method.is_some() || s.delays.is_some() || !s.run_starts.is_empty();
+        if spec.series.as_ref().is_some_and(own) {
+            problems.push(refuse("[series] says how words become volumes, but there are no words", "Write [stimuli] kind = \"words\""));
         }
         if context.or(spec.features.context).is_some() {
             problems.push(refuse("a context without words", "Write [stimuli] kind = \"words\""));
         }
         return None;
     }
-    let series = spec.series.clone().unwrap_or_default();
-    let Some(repetition_time) = series.tr.filter(|tr| tr.is_finite() && *tr > 0.0) else {
-        problems.push(refuse("[series] does not say how far apart volumes are", "Write tr = 2.0, in seconds"));
+    let Some(series) = spec.series.clone() else {
+        problems.push(refuse("words without [series]", "Write [series] tr = 2.0, in seconds"));
         return None;
     };
     if spec.features.pooling.is_some() {
@@ -100,7 +100,7 @@ pub(super) fn planned(
         },
         confounds: stimuli.confounds.clone(),
         context: context.or(spec.features.context).unwrap_or_default(),
-        repetition_time,
+        repetition_time: series.tr,
         first_volume: series.first_volume,
         run_starts: series.run_starts,
         method,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::folds;
 use super::narrative::{self, NarrativePlan};
-use super::trials::{self, TrialsPlan};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
-use crate::encoder::{CheckpointSpec, Context, LongText, Pooling};
-use crate::encoding::{AlphaGrid, FoldSpec, ScoreName};
+use super::trials::{self, TrialsPlan};
+use crate::encoder::{CheckpointSpec, Context, LongText, Pooling, Source};
+use crate::encoding::{AlphaGrid, FoldSpec, MetricName, ScoreName};
 use crate::error::{Code, Error, Result};
 use crate::ids::{Digest, Layer};
 use crate::responses::MEAN_SUBJECT;
@@ -17,8 +18,6 @@ use crate::stimuli::StimuliColumns;
 pub const BOOTSTRAP_DRAWS: usize = 2000;
 /// Seed of the resamples.
 pub const BOOTSTRAP_SEED: u64 = 0;
-/// Folds, when the study does not say.
-const DEFAULT_FOLDS: usize = 5;
 
 /// What flags may change of a study.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +30,14 @@ pub struct Overrides {
     pub long_text: Option<LongText>,
     /// `--context`
     pub context: Option<Context>,
+    /// `--folds`
+    pub folds: Option<FoldKind>,
+    /// `--allow-leaky-folds`
+    pub allow_leaky_folds: bool,
+    /// `--untrained`
+    pub untrained: u64,
+    /// `--metrics`
+    pub metrics: Vec<MetricName>,
 }
 
 /// Everything that a run needs to know.
@@ -56,6 +63,16 @@ pub struct Plan {
     pub layers: LayerSelection,
     /// How outer folds are made.
     pub folds: FoldSpec,
+    /// Rows on both sides of a test block that do not train, within its run.
+    pub gap: usize,
+    /// The gap of a time series when the study gives none; none for trials.
+    pub default_gap: Option<usize>,
+    /// Files with texts that checkpoints were fine-tuned on.
+    pub finetuning: Vec<PathBuf>,
+    /// Untrained seeds of the first checkpoint that were added.
+    pub untrained: u64,
+    /// Scores beyond those of single targets.
+    pub metrics: Vec<MetricName>,
     /// The alpha grid.
     pub alphas: AlphaGrid,
     /// What layers and checkpoints are ranked by.
@@ -161,7 +178,7 @@ impl Plan {
     /// All problems at once.
     pub fn new(
         study: &Path,
-        checkpoints: Vec<CheckpointSpec>,
+        mut checkpoints: Vec<CheckpointSpec>,
         overrides: &Overrides,
     ) -> std::result::Result<Plan, Vec<Error>> {
         let (spec, study_digest) = StudySpec::read(study)?;
@@ -173,22 +190,9 @@ impl Plan {
         let alphas = alphas(&spec).map_err(|e| problems.push(e)).ok();
         let layers = overrides.layers.as_deref().map_or(Ok(LayerSelection::All), LayerSelection::parse);
         let layers = layers.map_err(|e| problems.push(e)).ok();
+        checkpoints.extend(untrained(&checkpoints, overrides.untrained));
         problems.extend(repeated_label(&checkpoints));
-        let k = spec.encoding.k.unwrap_or(DEFAULT_FOLDS);
-        let folds = match spec.encoding.folds.unwrap_or(FoldKind::Contiguous) {
-            FoldKind::Contiguous => FoldSpec::Contiguous { k },
-            FoldKind::GroupK => FoldSpec::GroupK { k },
-            FoldKind::Column => FoldSpec::Column,
-        };
-        if folds != FoldSpec::Column && k < 3 {
-            problems.push(too_few_folds(study, k));
-        }
-        if folds == FoldSpec::Column && spec.stimuli.fold.is_none() {
-            problems.push(
-                Error::new(Code::Rc01, study.display(), "[encoding] folds = \"column\" without a fold column")
-                    .hint("Name the column: [stimuli] fold = \"fold\""),
-            );
-        }
+        let (folds, default_gap) = folds::planned(&spec, study, overrides, &mut problems);
         let (Some(responses), Some(alphas), Some(layers), true) = (responses, alphas, layers, problems.is_empty())
         else {
             return Err(problems);
@@ -198,6 +202,13 @@ impl Plan {
         applied.extend(overrides.pooling.map(|p| ("--pooling".to_owned(), p.to_string())));
         applied.extend(overrides.long_text.map(|l| ("--long-text".to_owned(), l.to_string())));
         applied.extend(overrides.context.map(|c| ("--context".to_owned(), c.to_string())));
+        applied.extend(overrides.folds.map(|_| ("--folds".to_owned(), folds.to_string())));
+        applied.extend(overrides.allow_leaky_folds.then(|| ("--allow-leaky-folds".to_owned(), "yes".to_owned())));
+        applied.extend((overrides.untrained > 0).then(|| ("--untrained".to_owned(), overrides.untrained.to_string())));
+        applied.extend((!overrides.metrics.is_empty()).then(|| {
+            let names: Vec<&str> = overrides.metrics.iter().map(|m| m.as_str()).collect();
+            ("--metrics".to_owned(), names.join(","))
+        }));
         Ok(Plan {
             name: spec.study.name,
             study_path: study.to_owned(),
@@ -208,6 +219,7 @@ impl Plan {
                 text: spec.stimuli.text,
                 group: spec.stimuli.group,
                 fold: spec.stimuli.fold,
+                run: spec.stimuli.run,
                 confounds: spec.stimuli.confounds,
             },
             responses,
@@ -215,6 +227,12 @@ impl Plan {
             long_text: overrides.long_text.or(spec.features.long_text).unwrap_or_default(),
             layers,
             folds,
+            // Among shuffled rows a gap would leave nothing to train on, and hide what shuffling does.
+            gap: if folds.leaks() { 0 } else { spec.encoding.gap.or(default_gap).unwrap_or(0) },
+            default_gap,
+            finetuning: spec.finetuning.texts.iter().map(|t| folder.join(t)).collect(),
+            untrained: overrides.untrained,
+            metrics: overrides.metrics.clone(),
             alphas,
             score: spec.encoding.score.unwrap_or(ScoreName::Cod),
             checkpoints,
@@ -223,10 +241,14 @@ impl Plan {
     }
 }
 
-/// Nested cross-validation needs folds that remain when two are set aside.
-fn too_few_folds(study: &Path, k: usize) -> Error {
-    Error::new(Code::Rc03, study.display(), format!("[encoding] k is {k}"))
-        .expected("at least 3 folds: alpha is chosen on the folds that remain when one is held out")
+/// Fresh initialisations of the first checkpoint's architecture.
+fn untrained(checkpoints: &[CheckpointSpec], seeds: u64) -> Vec<CheckpointSpec> {
+    let Some(first) = checkpoints.first() else { return Vec::new() };
+    let one = |seed| CheckpointSpec {
+        label: format!("untrained-{seed}"),
+        source: Source { untrained: Some(seed), ..first.source.clone() },
+    };
+    (0..seeds).map(one).collect()
 }
 
 fn alphas(spec: &StudySpec) -> Result<AlphaGrid> {

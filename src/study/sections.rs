@@ -38,8 +38,10 @@ pub enum ResponsesKind {
 /// `[series]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct SeriesSection {
-    /// Seconds between volumes.
-    pub tr: Option<f64>,
+    /// Seconds between volumes, or rows.
+    pub tr: f64,
+    /// Longest delay of features that are given, in seconds.
+    pub longest_delay: Option<f64>,
     /// When the first volume begins, on the words' clock (s).
     #[serde(default)]
     pub first_volume: f64,

@@ -30,10 +30,13 @@ pub struct StudySpec {
     /// `[encoding]`
     #[serde(default)]
     pub encoding: EncodingSection,
-    /// `[series]`: volumes of a narrative.
+    /// `[series]`: the rows are volumes of a time series.
     pub series: Option<SeriesSection>,
     /// `[events]`: trials of runs.
     pub events: Option<EventsSection>,
+    /// `[finetuning]`
+    #[serde(default)]
+    pub finetuning: FinetuningSection,
 }
 
 /// `[study]`
@@ -58,6 +61,8 @@ pub struct StimuliSection {
     pub group: Option<String>,
     /// Column of explicit outer folds.
     pub fold: Option<String>,
+    /// Column of runs: rows recorded without a break, in the order of the table.
+    pub run: Option<String>,
     /// Numeric columns beside words and characters.
     #[serde(default)]
     pub confounds: Vec<String>,
@@ -160,8 +165,10 @@ pub struct FeaturesSection {
 /// `[encoding]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct EncodingSection {
-    /// `contiguous`, `group-k` or `column`.
+    /// How outer folds are made.
     pub folds: Option<FoldKind>,
+    /// Rows on both sides of a test block that do not train, within its run.
+    pub gap: Option<usize>,
     /// Number of folds.
     pub k: Option<usize>,
     /// The alpha grid.
@@ -178,8 +185,35 @@ pub enum FoldKind {
     Contiguous,
     /// Groups dealt evenly.
     GroupK,
+    /// Every run.
+    LeaveOneRunOut,
+    /// Subjects, by models of the others.
+    LeaveOneSubjectOut,
     /// The study's fold column.
     Column,
+    /// At random; refused unless leaky folds are allowed.
+    Shuffled,
+}
+
+impl FoldKind {
+    /// All of them with their names.
+    pub const ALL: [(FoldKind, &'static str); 6] = [
+        (FoldKind::Contiguous, "contiguous"),
+        (FoldKind::GroupK, "group-k"),
+        (FoldKind::LeaveOneRunOut, "leave-one-run-out"),
+        (FoldKind::LeaveOneSubjectOut, "leave-one-subject-out"),
+        (FoldKind::Column, "column"),
+        (FoldKind::Shuffled, "shuffled"),
+    ];
+}
+
+/// `[finetuning]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct FinetuningSection {
+    /// Files with the texts that checkpoints were fine-tuned on: .txt line by line, .json list, or a table with a column
+    /// `text`.
+    #[serde(default)]
+    pub texts: Vec<String>,
 }
 
 /// An alpha grid: spaced, or listed.

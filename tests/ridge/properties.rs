@@ -87,6 +87,38 @@ proptest! {
         }
     }
 
+    /// A purge gap: the engine, which sums cells, fits what z-scoring and decomposing the rows that are left fits.
+    #[test]
+    fn a_purge_gap_is_exact(
+        n in 24usize..70, p in 1usize..60, gap in 1usize..4, runs in 1usize..4, scattered: bool, seed in 0u64..10_000,
+    ) {
+        let (x, y) = problem(n, p, 4, seed);
+        let labels: Vec<usize> = (0..n).map(|i| if scattered { (i * 7 + i / 5) % 4 } else { i * 4 / n }).collect();
+        let run: Vec<usize> = (0..n).map(|i| i * runs / n).collect();
+        let folds = Folds::from_labels(&labels).with_gap(&run, gap);
+        let enough = (0..4).all(|a| (a..4).all(|b| folds.train_rows(&[a, b]).len() >= 3));
+        prop_assume!(enough);
+        let plain = cv::plain(x.view(), y.view(), &folds, &grid(), None, &Quiet).unwrap();
+        for precision in [Precision::Double, Precision::Mixed] {
+            let fast = fit(&x, &y, &folds, &grid(), precision);
+            prop_assert!(worst(&fast.train_mean, &plain.train_mean) < tolerance::SAME_FIT);
+            prop_assert!(worst(&fast.predicted, &plain.predicted) < tolerance::SAME_FIT);
+            prop_assert_eq!(&fast.varying, &plain.varying);
+        }
+        // What the gap leaves out has no influence at all.
+        let mut changed = y.clone();
+        for row in (0..n).filter(|row| folds.near(*row).contains(&0)) {
+            changed.row_mut(row).fill(1e3);
+        }
+        let other = fit(&x, &changed, &folds, &AlphaGrid::given(vec![1.0]).unwrap(), Precision::Double);
+        let same = fit(&x, &y, &folds, &AlphaGrid::given(vec![1.0]).unwrap(), Precision::Double);
+        for row in folds.test_rows(0) {
+            for (a, b) in other.predicted.row(row).iter().zip(same.predicted.row(row)) {
+                prop_assert!((a - b).abs() < 1e-6, "{} {}", a, b);
+            }
+        }
+    }
+
     /// row order, a rotation of the z-scored features, and an affine change of the responses.
     #[test]
     fn changes_that_do_not_matter(n in 20usize..60, p in 2usize..50, scale in 0.1f64..20.0, seed in 0u64..10_000) {

@@ -261,7 +261,7 @@ impl<'a, T: Real> Engine<'a, T> {
         // Shifting a target changes no score; near-zero means keep sums of squares exact for responses with an offset.
         let offset = given.mean_axis(ndarray::Axis(0)).unwrap_or_default();
         let y = self.rows.sorted(given.view()) - &offset;
-        let space = self.grams.as_ref().map(|_| &self.space);
+        let space = self.grams.as_ref().filter(|grams| !grams.is_empty()).map(|_| &self.space);
         Ok((Block::new(y, &self.rows, space), given, offset.to_vec()))
     }
 

@@ -1,4 +1,8 @@
 //! Rows in the order of their folds: training and test rows are then a few contiguous runs.
+//!
+//! Rows of a fold that a purge gap keeps out of the same training sets form a *cell*; without a gap a fold is one cell.
+//! Whatever is summed over training rows is summed cell by cell, so that a gap costs no more than more cells do, and
+//! nothing is subtracted.
 
 use std::ops::Range;
 
@@ -12,19 +16,29 @@ use crate::compute::cpu::Real;
 pub(super) struct Rows {
     /// Place in the sorted order → row as given.
     order: Vec<usize>,
-    /// First place of each fold, and the end.
+    /// First place of each cell, and the end.
     starts: Vec<usize>,
+    /// First cell of each fold, and the number of cells.
+    cells_of: Vec<usize>,
+    /// Per cell the folds for which its rows are no training rows, beside its own.
+    near: Vec<Vec<usize>>,
 }
 
 impl Rows {
     pub(super) fn new(folds: &Folds) -> Rows {
-        let mut order = Vec::with_capacity(folds.of_row().len());
-        let mut starts = vec![0];
+        let mut order: Vec<usize> = Vec::with_capacity(folds.of_row().len());
+        let (mut starts, mut cells_of, mut near) = (vec![0], vec![0], Vec::new());
         for fold in 0..folds.count() {
-            order.extend(folds.test_rows(fold));
-            starts.push(order.len());
+            let mut own = folds.test_rows(fold);
+            own.sort_by_key(|row| folds.near(*row));
+            for cell in own.chunk_by(|a, b| folds.near(*a) == folds.near(*b)) {
+                order.extend(cell);
+                starts.push(order.len());
+                near.push(folds.near(cell[0]).to_vec());
+            }
+            cells_of.push(near.len());
         }
-        Rows { order, starts }
+        Rows { order, starts, cells_of, near }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -32,19 +46,37 @@ impl Rows {
     }
 
     pub(super) fn folds(&self) -> usize {
-        self.starts.len() - 1
+        self.cells_of.len() - 1
+    }
+
+    pub(super) fn cells(&self) -> usize {
+        self.near.len()
     }
 
     /// The places of a fold.
     pub(super) fn of(&self, fold: usize) -> Range<usize> {
-        self.starts[fold]..self.starts[fold + 1]
+        self.starts[self.cells_of[fold]]..self.starts[self.cells_of[fold + 1]]
     }
 
-    /// The places outside the folds `without` (ascending), as few runs as possible.
+    /// The places of a cell.
+    pub(super) fn cell(&self, cell: usize) -> Range<usize> {
+        self.starts[cell]..self.starts[cell + 1]
+    }
+
+    /// The cells whose rows train when the folds `without` are held out.
+    pub(super) fn training(&self, without: &[usize]) -> Vec<usize> {
+        (0..self.folds())
+            .filter(|fold| !without.contains(fold))
+            .flat_map(|fold| self.cells_of[fold]..self.cells_of[fold + 1])
+            .filter(|cell| !self.near[*cell].iter().any(|fold| without.contains(fold)))
+            .collect()
+    }
+
+    /// The places that train when the folds `without` (ascending) are held out, as few runs as possible.
     pub(super) fn outside(&self, without: &[usize]) -> Vec<Range<usize>> {
         let mut runs: Vec<Range<usize>> = Vec::new();
-        for fold in (0..self.folds()).filter(|f| !without.contains(f)) {
-            let range = self.of(fold);
+        for cell in self.training(without) {
+            let range = self.cell(cell);
             match runs.last_mut() {
                 Some(last) if last.end == range.start => last.end = range.end,
                 _ => runs.push(range),

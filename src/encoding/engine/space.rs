@@ -15,9 +15,9 @@ pub(super) struct Space {
     /// Columns less their mean over all rows (rows, features). Z-scores do not depend on an offset, and sums of squares
     /// about training means keep their digits.
     pub(super) x: Array2<f64>,
-    /// Largest absolute value as given, per fold and column.
+    /// Largest absolute value as given, per cell and column.
     largest: Array2<f64>,
-    /// Sum of the centred columns per fold.
+    /// Sum of the centred columns per cell.
     pub(super) sums: Array2<f64>,
     /// Factor of each column after z-scoring; none for 1 throughout.
     scale: Option<Vec<f64>>,
@@ -35,19 +35,19 @@ pub(super) struct Standard {
 impl Space {
     pub(super) fn new(given: ArrayView2<'_, f64>, rows: &Rows, scale: Option<&[f64]>) -> Space {
         let mut x = rows.sorted(given);
-        let folds = rows.folds();
-        let mut largest = Array2::<f64>::zeros((folds, x.ncols()));
-        for fold in 0..folds {
-            let mut most = largest.row_mut(fold);
-            for row in x.slice(s![rows.of(fold), ..]).rows() {
+        let cells = rows.cells();
+        let mut largest = Array2::<f64>::zeros((cells, x.ncols()));
+        for cell in 0..cells {
+            let mut most = largest.row_mut(cell);
+            for row in x.slice(s![rows.cell(cell), ..]).rows() {
                 most.iter_mut().zip(row).for_each(|(m, v)| *m = m.max(v.abs()));
             }
         }
         let mean = x.sum_axis(ndarray::Axis(0)) / x.nrows().max(1) as f64;
         x -= &mean;
-        let mut sums = Array2::<f64>::zeros((folds, x.ncols()));
-        for fold in 0..folds {
-            sums.row_mut(fold).assign(&x.slice(s![rows.of(fold), ..]).sum_axis(ndarray::Axis(0)));
+        let mut sums = Array2::<f64>::zeros((cells, x.ncols()));
+        for cell in 0..cells {
+            sums.row_mut(cell).assign(&x.slice(s![rows.cell(cell), ..]).sum_axis(ndarray::Axis(0)));
         }
         Space { x, largest, sums, scale: scale.map(<[f64]>::to_vec) }
     }
@@ -56,20 +56,20 @@ impl Space {
         self.x.ncols()
     }
 
-    /// Training means of the centred columns.
-    pub(super) fn mean(&self, without: &[usize], n: usize) -> Array1<f64> {
+    /// Means of the centred columns over the cells `training` of n rows.
+    pub(super) fn mean(&self, training: &[usize], n: usize) -> Array1<f64> {
         let mut mean = Array1::zeros(self.features());
-        for fold in (0..self.sums.nrows()).filter(|f| !without.contains(f)) {
-            mean += &self.sums.row(fold);
+        for cell in training {
+            mean += &self.sums.row(*cell);
         }
         mean / n as f64
     }
 
     /// From means and population variances of a training set.
-    pub(super) fn standard(&self, without: &[usize], mean: Vec<f64>, variance: &[f64]) -> Standard {
+    pub(super) fn standard(&self, training: &[usize], mean: Vec<f64>, variance: &[f64]) -> Standard {
         let mut largest = vec![0f64; self.features()];
-        for fold in (0..self.sums.nrows()).filter(|f| !without.contains(f)) {
-            largest.iter_mut().zip(self.largest.row(fold)).for_each(|(l, v)| *l = l.max(*v));
+        for cell in training {
+            largest.iter_mut().zip(self.largest.row(*cell)).for_each(|(l, v)| *l = l.max(*v));
         }
         let mut factor: Vec<f64> = variance
             .iter()
@@ -87,9 +87,9 @@ impl Space {
     }
 
     /// Two passes over the training rows: what a plain z-score does.
-    pub(super) fn exact_standard(&self, without: &[usize], train: &[Range<usize>]) -> Standard {
+    pub(super) fn exact_standard(&self, training: &[usize], train: &[Range<usize>]) -> Standard {
         let n = count(train);
-        let mean = self.mean(without, n).to_vec();
+        let mean = self.mean(training, n).to_vec();
         let mut square = vec![0f64; self.features()];
         for run in train {
             for row in self.x.slice(s![run.clone(), ..]).rows() {
@@ -99,7 +99,7 @@ impl Space {
             }
         }
         square.iter_mut().for_each(|s| *s /= n as f64);
-        self.standard(without, mean, &square)
+        self.standard(training, mean, &square)
     }
 
     /// The z-scored rows of `runs`, in the precision of the factorisation.

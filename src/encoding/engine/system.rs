@@ -31,17 +31,28 @@ fn least_share<T: Real>() -> f64 {
     if T::ROUNDOFF < 1e-10 { 1e-4 } else { 1e-2 }
 }
 
-/// Gram matrices of the centred features per fold, lower triangles (features, features).
+/// Most cells per fold that get a Gram matrix of their own; with more, training sets are z-scored and multiplied out.
+const MOST_CELLS: usize = 4;
+
+/// Gram matrices of the centred features per cell, lower triangles (features, features); none when there are too many.
 pub(super) struct Grams<T>(Vec<Array2<T>>);
 
 impl<T: Real> Grams<T> {
+    /// Whether training sets are multiplied out instead.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn new(space: &Space, rows: &Rows) -> Grams<T> {
         use rayon::prelude::*;
-        let of_fold = |fold: usize| {
-            let part = space.x.slice(s![rows.of(fold), ..]);
+        if rows.cells() > MOST_CELLS * rows.folds() {
+            return Grams(Vec::new());
+        }
+        let of_cell = |cell: usize| {
+            let part = space.x.slice(s![rows.cell(cell), ..]);
             gram(part.mapv(T::of).view(), true)
         };
-        Grams((0..rows.folds()).into_par_iter().map(of_fold).collect())
+        Grams((0..rows.cells()).into_par_iter().map(of_cell).collect())
     }
 }
 
@@ -50,7 +61,7 @@ impl<T: Real> Grams<T> {
 pub(super) enum Side<T> {
     /// Dual: the centred responses themselves.
     Rows,
-    /// Primal, from XᵀY per fold.
+    /// Primal, from XᵀY per cell.
     Columns(Standard),
     /// Primal, from the z-scored training rows (n, p).
     Multiplied(Array2<T>),
@@ -70,31 +81,37 @@ pub(super) struct System<T> {
 impl<T: Real> System<T> {
     /// The system of all rows outside the folds `without`, predicting the rows of those folds, in their order.
     pub(super) fn new(space: &Space, rows: &Rows, grams: Option<&Grams<T>>, without: &[usize]) -> System<T> {
-        let train = rows.outside(without);
+        let (train, cells) = (rows.outside(without), rows.training(without));
         let held_out: Vec<Range<usize>> = without.iter().map(|f| rows.of(*f)).collect();
         let own = |matrix, cross, side, varying| System { without: without.to_vec(), matrix, cross, side, varying };
         let Some(grams) = grams else {
-            let standard = space.exact_standard(without, &train);
+            let standard = space.exact_standard(&cells, &train);
             let z = space.z::<T>(&train, &standard);
             let cross = space.z::<T>(&held_out, &standard).dot(&z.t());
             return own(gram(z.view(), false), cross, Side::Rows, standard.varying);
         };
+        let multiplied = || {
+            let standard = space.exact_standard(&cells, &train);
+            let z = space.z::<T>(&train, &standard);
+            let cross = space.z::<T>(&held_out, &standard);
+            own(gram(z.view(), true), cross, Side::Multiplied(z), standard.varying)
+        };
+        if grams.is_empty() {
+            return multiplied();
+        }
         let n = count(&train) as f64;
         let mut matrix = Array2::zeros((space.features(), space.features()));
-        for fold in (0..rows.folds()).filter(|f| !without.contains(f)) {
-            matrix += &grams.0[fold];
+        for cell in &cells {
+            matrix += &grams.0[*cell];
         }
-        let mean = space.mean(without, count(&train));
+        let mean = space.mean(&cells, count(&train));
         let squares: Vec<f64> = matrix.diag().iter().map(|v| v.wide()).collect();
         let variance: Vec<f64> = squares.iter().zip(&mean).map(|(q, m)| q / n - m * m).collect();
         let cancels = squares.iter().zip(&variance).any(|(q, v)| v * n < least_share::<T>() * q);
         if cancels {
-            let standard = space.exact_standard(without, &train);
-            let z = space.z::<T>(&train, &standard);
-            let cross = space.z::<T>(&held_out, &standard);
-            return own(gram(z.view(), true), cross, Side::Multiplied(z), standard.varying);
+            return multiplied();
         }
-        let standard = space.standard(without, mean.to_vec(), &variance);
+        let standard = space.standard(&cells, mean.to_vec(), &variance);
         for (i, mut row) in matrix.rows_mut().into_iter().enumerate() {
             let (m, f) = (n * standard.mean[i], standard.factor[i]);
             let others = standard.mean.iter().zip(&standard.factor);
@@ -149,25 +166,25 @@ impl<T: Real> Factor<T> {
 pub(super) struct Block<T> {
     /// (rows, targets).
     pub(super) y: Array2<f64>,
-    /// Sum per fold (folds, targets).
+    /// Sum per cell (cells, targets).
     sums: Array2<f64>,
-    /// XᵀY per fold (features, targets), where the primal needs it.
+    /// XᵀY per cell (features, targets), where the primal needs it.
     products: Vec<Array2<T>>,
 }
 
 impl<T: Real> Block<T> {
     pub(super) fn new(y: Array2<f64>, rows: &Rows, space: Option<&Space>) -> Block<T> {
-        let mut sums = Array2::zeros((rows.folds(), y.ncols()));
-        for fold in 0..rows.folds() {
-            sums.row_mut(fold).assign(&y.slice(s![rows.of(fold), ..]).sum_axis(Axis(0)));
+        let mut sums = Array2::zeros((rows.cells(), y.ncols()));
+        for cell in 0..rows.cells() {
+            sums.row_mut(cell).assign(&y.slice(s![rows.cell(cell), ..]).sum_axis(Axis(0)));
         }
         let products = space.map_or_else(Vec::new, |space| {
-            let product = |fold: usize| {
-                let (x, y) = (space.x.slice(s![rows.of(fold), ..]), y.slice(s![rows.of(fold), ..]));
+            let product = |cell: usize| {
+                let (x, y) = (space.x.slice(s![rows.cell(cell), ..]), y.slice(s![rows.cell(cell), ..]));
                 // Multiplied in float64 where that is the precision; else converted first.
                 x.mapv(T::of).t().dot(&y.mapv(T::of))
             };
-            (0..rows.folds()).map(product).collect()
+            (0..rows.cells()).map(product).collect()
         });
         Block { y, sums, products }
     }
@@ -175,8 +192,8 @@ impl<T: Real> Block<T> {
     /// Training means (targets).
     pub(super) fn mean(&self, rows: &Rows, without: &[usize]) -> Vec<f64> {
         let mut mean = vec![0f64; self.y.ncols()];
-        for fold in (0..rows.folds()).filter(|f| !without.contains(f)) {
-            mean.iter_mut().zip(self.sums.row(fold)).for_each(|(m, v)| *m += v);
+        for cell in rows.training(without) {
+            mean.iter_mut().zip(self.sums.row(cell)).for_each(|(m, v)| *m += v);
         }
         let n = count(&rows.outside(without)) as f64;
         mean.iter_mut().for_each(|m| *m /= n);
@@ -207,10 +224,10 @@ impl<T: Real> Block<T> {
             Side::Multiplied(z) => z.t().dot(&centred()),
             Side::Columns(standard) => {
                 let mut sum = Array2::<T>::zeros((standard.mean.len(), mean.len()));
-                for fold in (0..rows.folds()).filter(|f| !without.contains(f)) {
+                for cell in rows.training(without) {
                     match columns {
-                        None => sum += &self.products[fold],
-                        Some(columns) => sum += &self.products[fold].select(Axis(1), columns),
+                        None => sum += &self.products[cell],
+                        Some(columns) => sum += &self.products[cell].select(Axis(1), columns),
                     }
                 }
                 let n = count(&train) as f64;

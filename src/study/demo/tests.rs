@@ -49,6 +49,7 @@ fn stimuli_of(folder: &Path) -> Stimuli {
         text: "text".into(),
         group: Some("group".into()),
         fold: None,
+        run: None,
         confounds: vec!["position".into()],
     };
     let (stimuli, warnings) = Stimuli::from_table(&table, &columns).unwrap();
@@ -182,7 +183,7 @@ fn scored(demo: &Demo, parcels: &[usize]) -> Scored {
     });
     let (cohorts, _) = Cohort::join(&ids, responses.collect()).unwrap();
     assert_eq!(cohorts.len(), 1);
-    let (folds, _) = Folds::new(FoldSpec::Contiguous { k: 5 }, &stimuli).unwrap();
+    let (folds, _) = Folds::new(FoldSpec::Contiguous { k: 5 }, 0, &stimuli).unwrap();
     assert!((0..5).all(|k| folds.test_rows(k) == (k * 24..(k + 1) * 24).collect::<Vec<_>>()), "folds are runs");
     let mean_cod = |features: FeatureSpace| {
         let aligned = Aligned::new(&features, &cohorts[0]).unwrap();
