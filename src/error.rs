@@ -118,6 +118,7 @@ codes! {
     Rs09 = "RS-09", Input, "every target is constant";
     Rs11 = "RS-11", Input, "a Parquet file cannot be used";
     Rs12 = "RS-12", Input, "there are fewer rows or groups than the folds need";
+    Rs13 = "RS-13", Input, "an archive of a run is damaged or lacks a part";
     Ni01 = "NI-01", Input, "an image is no NIfTI file";
     Ni04 = "NI-04", Input, "a compressed image is damaged";
     Ni05 = "NI-05", Input, "an image is cut short";
@@ -306,6 +307,11 @@ impl Problems {
             list.push(Error::new(Code::Io01, "preflight", "an unnamed problem"));
         }
         Problems(list)
+    }
+
+    /// All of them, owned.
+    pub(crate) fn into_list(self) -> Vec<Error> {
+        self.0
     }
 
     /// Adds problems.

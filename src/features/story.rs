@@ -9,6 +9,9 @@ use crate::io::textgrid;
 /// Labels of forced aligners that are no words.
 const NO_WORDS: [&str; 12] = ["", "sp", "sil", "silence", "<sil>", "<sp>", "<p:>", "<eps>", "[sil]", "#", "xxx", "{SL}"];
 
+/// Largest share of words with an impossible end that is put down to slips.
+const MENDABLE: f64 = 0.01;
+
 /// Where a table or TextGrid holds words and their times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WordColumns {
@@ -46,7 +49,7 @@ impl Story {
     ///
     /// # Errors
     /// Those of tables and TextGrids; a word without times (a clitic, say, that the aligner left to its neighbour) is
-    /// context for the words behind it, but no feature, with a warning. `EV-12` for a tier that is not there, `EV-05` for a word that ends before it begins,
+    /// context for the words behind it, but no feature, with a warning. `EV-12` for a tier that is not there, `EV-05` when more than 1 % of the words end before they begin,
     /// `SC-03` when there is no word.
     pub fn read(path: &Path, columns: &WordColumns, numbers: &[String]) -> Result<Story> {
         let is_grid = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("textgrid"));
@@ -90,6 +93,7 @@ impl Story {
             );
             warnings.push(Warning::new("EV-13", text));
         }
+        warnings.extend(mend(&mut rows, &timed));
         let place = |row: usize| rows[timed[row]].place.clone();
         let times = Words::new(timed.iter().filter_map(|row| rows[*row].times).collect(), digest, &place)?;
         let mut columns = Vec::with_capacity(numbers.len());
@@ -115,6 +119,21 @@ struct Row {
     times: Option<(f64, f64)>,
     numbers: Vec<Number>,
     place: String,
+}
+
+/// A slip of the pen in a hand-made alignment should not cost a study: a word that ends before it begins is taken to be as
+/// short as can be, with a warning. When more than [`MENDABLE`] of the words are so, nothing is mended.
+fn mend(rows: &mut [Row], timed: &[usize]) -> Option<Warning> {
+    let reversed = |row: &&usize| rows[**row].times.is_some_and(|(onset, offset)| offset < onset);
+    let bad: Vec<usize> = timed.iter().filter(reversed).copied().collect();
+    if bad.is_empty() || bad.len() as f64 > MENDABLE * timed.len() as f64 {
+        return None;
+    }
+    let named = first_five(bad.iter().map(|row| format!("{:?} ({})", rows[*row].word, rows[*row].place)));
+    for row in &bad {
+        rows[*row].times = rows[*row].times.map(|(onset, _)| (onset, onset));
+    }
+    Some(Warning::new("EV-05", format!("{} words end before they begin; their onsets are used: {named}", bad.len())))
 }
 
 fn from_table(path: &Path, columns: &WordColumns, numbers: &[String]) -> Result<(Vec<Row>, Digest)> {

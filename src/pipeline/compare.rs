@@ -290,6 +290,14 @@ pub(super) fn ceilings_of(prepared: &Prepared) -> Vec<Ceiling> {
             })
         })
         .collect();
+    if let Some(whole) = &prepared.whole {
+        let rows: Vec<usize> = (0..whole.runs.len()).collect();
+        let present = whole.subjects.iter().filter(|(subject, _)| prepared.subjects.contains(subject));
+        let subjects: Vec<SubjectRows<'_>> =
+            present.map(|(_, y)| SubjectRows { rows: &rows, y: y.view() }).collect();
+        let folds = whole.folds(&prepared.folds);
+        return ceilings(&subjects, &whole.runs, &rows, &folds, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
+    }
     let runs = prepared.stimuli.runs();
     ceilings(&subjects, &runs, &prepared.text_of_row, &prepared.folds, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
 }

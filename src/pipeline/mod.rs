@@ -15,8 +15,10 @@ mod parts;
 mod preflight;
 mod report;
 mod resample;
+mod runs;
 mod states;
 mod trials;
+mod whole;
 mod windows;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};

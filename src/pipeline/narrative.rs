@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ndarray::{Array2, Axis, s};
 
 use super::design::{Design, Rows, Volumes};
+use super::whole::WholeRuns;
 use super::parts::Parts;
 use super::preflight::{Findings, Inputs};
 use crate::error::{Code, Error, Result, Warning};
@@ -77,12 +78,18 @@ pub(super) fn read(
         }
         None => (common, Vec::new()),
     };
-    let mut responses = Vec::new();
+    let (mut responses, mut whole) = (Vec::new(), Vec::new());
     for (subject, y, path) in series {
+        whole.push((subject.clone(), y.clone()));
+        if files.len() > 1 && is_flat(&y) {
+            found.leave_out_constant(&path.display().to_string(), subject.as_str(), y.nrows());
+            continue;
+        }
         let y = y.select(Axis(0), &volumes.kept);
         let one = Responses::new(subject, ids.clone(), y, &targets, path.display().to_string());
         responses.extend(found.keep(one));
     }
+    let volumes_kept = volumes.kept.clone();
     let parts = Parts::listed(&story.strings, narrative.context);
     let named = [WORDS, CHARACTERS].map(str::to_owned).into_iter().chain(narrative.confounds.iter().cloned());
     Some(Inputs {
@@ -90,9 +97,14 @@ pub(super) fn read(
         stimuli,
         design: Design { parts: Some(parts), rows: Rows::Volumes(volumes) },
         responses: Some((targets, responses)),
+        whole: Some(WholeRuns::new(&volumes_kept, runs, whole)),
         confounds: common,
         confound_names: named.chain(names).collect(),
     })
+}
+
+fn is_flat(y: &Array2<f64>) -> bool {
+    y.columns().into_iter().all(|column| column.iter().all(|v| *v == column[0]))
 }
 
 /// The id of a volume: its number, from 0.

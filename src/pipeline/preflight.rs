@@ -10,6 +10,7 @@ use super::parts::Places;
 use super::{narrative, trials};
 use super::extract::read_texts;
 use super::states::{Extraction, extract};
+use super::whole::WholeRuns;
 use crate::encoder::{Checkpoint, Pooling, Tokens};
 use crate::encoding::{Folds, is_constant};
 use crate::error::{Code, Error, Problems, Result, Warning, first_five};
@@ -45,6 +46,8 @@ pub struct Prepared {
     pub checkpoints: Vec<OpenCheckpoint>,
     /// How vectors of texts become rows.
     pub design: Design,
+    /// Whole runs, where fits leave volumes out.
+    pub(super) whole: Option<WholeRuns>,
     /// What any model could know without reading.
     pub confounds: FeatureSpace,
     /// Names of its columns.
@@ -110,6 +113,8 @@ pub(super) struct Inputs {
     pub text_of_row: Vec<usize>,
     /// Targets, and the responses of every subject; absent when they could not be read.
     pub responses: Option<(Vec<TargetId>, Vec<Responses>)>,
+    /// Whole runs, where fits leave volumes out.
+    pub whole: Option<WholeRuns>,
     pub confounds: FeatureSpace,
     pub confound_names: Vec<String>,
 }
@@ -117,6 +122,19 @@ pub(super) struct Inputs {
 impl Findings {
     pub fn keep<T>(&mut self, result: std::result::Result<T, impl IntoProblems>) -> Option<T> {
         result.map_err(|e| self.problems.extend(e.into_problems())).ok()
+    }
+
+    /// Notes that something is left out, and why; the rest goes on.
+    pub fn leave_out(&mut self, error: &Error) {
+        self.left_out.push(Warning::new(error.code().as_str(), error.message()));
+    }
+
+    /// Leaves out a subject none of whose targets varies.
+    pub fn leave_out_constant(&mut self, place: &str, subject: &str, rows: usize) {
+        let found = format!("all {rows} rows of subject {subject:?} are the same");
+        self.leave_out(
+            &Error::new(Code::Rs09, place, found).expected("responses that vary").hint("The subject is left out"),
+        );
     }
 
     pub fn input(&mut self, role: &str, path: &Path, sha256: crate::ids::Digest) {
@@ -153,15 +171,16 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         ResponseTables::Trials(trials) => trials::read(&plan, trials, &mut found),
         ResponseTables::One { .. } | ResponseTables::PerSubject(_) => read_tables(&plan, &mut found),
     };
-    let (stimuli, text_of_row, design, responses, confounds) = match inputs {
+    let (stimuli, text_of_row, design, responses, whole, confounds) = match inputs {
         Some(i) => (
             Some(i.stimuli),
             i.text_of_row,
             Some(i.design),
             i.responses,
+            i.whole,
             Some((i.confounds, i.confound_names)),
         ),
-        None => (None, Vec::new(), None, None, None),
+        None => (None, Vec::new(), None, None, None, None),
     };
     let responses = responses.map(|(targets, all)| (targets, without_constant(all, &mut found)));
     let folds = stimuli.as_ref().and_then(|stimuli| {
@@ -185,7 +204,10 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
             let subjects: Vec<SubjectId> = responses.iter().map(|r| r.subject().clone()).collect();
             let ids: Arc<[StimulusId]> = stimuli.ids().into();
             found.keep(Cohort::join(&ids, responses)).map(|(cohorts, warnings)| {
-                found.warnings.extend(warnings);
+                if !matches!(plan.responses.tables, ResponseTables::Trials(_)) {
+                    // That nobody is shown everything is the design of an experiment with versions.
+                    found.warnings.extend(warnings);
+                }
                 (ids, cohorts, subjects, targets)
             })
         }
@@ -218,6 +240,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
             checkpoints,
             text_of_row,
             design,
+            whole,
             confounds: confounds.0,
             confound_names: confounds.1,
             left_out: found.left_out,
@@ -241,6 +264,7 @@ fn read_tables(plan: &Plan, found: &mut Findings) -> Option<Inputs> {
     Some(Inputs {
         design: Design { parts: None, rows: Rows::Vectors(stimuli.distinct_texts().1) },
         text_of_row: stimuli.distinct_texts().1,
+        whole: None,
         confounds: features::confounds(&stimuli, &ids),
         confound_names: [WORDS, CHARACTERS].map(str::to_owned).into_iter().chain(named).collect(),
         responses,
@@ -274,10 +298,7 @@ fn without_constant(all: Vec<Responses>, found: &mut Findings) -> Vec<Responses>
         return constant;
     }
     for one in constant {
-        let error = Error::new(Code::Rs09, one.place(), format!("all {} rows of subject {:?} are the same", one.n_rows(), one.subject().as_str()))
-            .expected("responses that vary")
-            .hint("The subject is left out");
-        found.left_out.push(Warning::new(error.code().as_str(), error.message()));
+        found.leave_out_constant(one.place(), one.subject().as_str(), one.n_rows());
     }
     varying
 }

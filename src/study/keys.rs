@@ -26,16 +26,13 @@ const KINDS: &[(&str, &str, &[&str])] = &[
     ("responses", "table", &["table", "id", "subject", "rows_in_order"]),
     ("responses", "series", &["table", "confounds", "confound_columns", "confounds_skip"]),
     ("responses", "tars", &["folder", "task", "exclude", "tr"]),
-    ("responses", "bold", &["table", "folder", "exclude", "tr", CLEANING[0], CLEANING[1], CLEANING[2], CLEANING[3],
-        CLEANING[4], CLEANING[5], CLEANING[6], CLEANING[7], CLEANING[8], CLEANING[9], CLEANING[10]]),
-    ("responses", "bids", &["folder", "task", "space", "exclude", "tr", CLEANING[0], CLEANING[1], CLEANING[2], CLEANING[3],
-        CLEANING[4], CLEANING[5], CLEANING[6], CLEANING[7], CLEANING[8], CLEANING[9], CLEANING[10]]),
+    ("responses", "bold", &["table", "exclude", "tr"]),
+    ("responses", "bids", &["folder", "task", "space", "exclude", "tr"]),
 ];
 
 /// How BOLD becomes parcels.
-const CLEANING: [&str; 11] = [
+const CLEANING: &[&str] = &[
     "atlas", "labels", "mask", "strategy", "confound_columns", "smooth", "detrend", "high_pass", "filter", "standardize",
-    "scrub",
 ];
 
 /// File, line and column of a byte of a study file.
@@ -75,7 +72,10 @@ pub(super) fn unknown(table: &DeTable<'_>, text: &str, path: &Path) -> Vec<Error
         if kind.is_none() && !kinds.is_empty() {
             continue;
         }
-        let known: Vec<&str> = always.iter().chain(kind.map_or(&[][..], |(.., keys)| keys)).copied().collect();
+        let mut known: Vec<&str> = always.iter().chain(kind.map_or(&[][..], |(.., keys)| keys)).copied().collect();
+        if matches!(kind, Some((_, "bold" | "bids", _))) {
+            known.extend(CLEANING);
+        }
         let what = match (kind, named) {
             (Some((_, kind, _)), Some(_)) => format!("key in [{name}] of kind {kind:?}"),
             _ => format!("key in [{name}]"),

@@ -12,4 +12,4 @@ mod trials;
 pub use narrative::{NarrativePlan, NuisancePlan};
 pub use plan::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan};
 pub use spec::{FoldKind, StudySpec};
-pub use trials::{ComposedPlan, ParcelsPlan, RunSource, TrialsPlan, VERSION};
+pub use trials::{ParcelsPlan, RunSource, TrialsPlan};

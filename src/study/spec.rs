@@ -147,8 +147,6 @@ pub struct ResponsesSection {
     pub filter: Option<Filter>,
     /// `zscore_sample`, `zscore`, `psc` or `none`.
     pub standardize: Option<Standardize>,
-    /// Framewise displacement above which a volume is left out of the cleaning (mm).
-    pub scrub: Option<f64>,
 }
 
 /// `[features]`

@@ -1,12 +1,12 @@
 //! A study of trials in runs: where runs and events are, how events name texts, which volumes stand for a trial.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::sections::{ResponsesKind, StimuliKind};
 use super::spec::StudySpec;
 use crate::bold::{Cleaning, EventColumns, Filter, Sampling, Selection, Standardize, Strategy, Window};
 use crate::error::{Code, Error, Result};
+use crate::stimuli::{Composition, VERSION};
 
 /// Lag, when the study does not say (s).
 const DEFAULT_LAG: f64 = 6.0;
@@ -29,7 +29,7 @@ pub struct TrialsPlan {
     /// Which volumes stand for a trial.
     pub sampling: Sampling,
     /// How texts are composed; none when the stimuli table holds them.
-    pub composed: Option<ComposedPlan>,
+    pub composed: Option<Composition>,
 }
 
 /// Where runs come from.
@@ -66,27 +66,11 @@ pub struct ParcelsPlan {
     pub mask: Option<PathBuf>,
     /// Confounds that are removed.
     pub selection: Option<Selection>,
-    /// Framewise displacement above which a volume is left out (mm).
-    pub scrub: Option<f64>,
     /// Smoothing (mm).
     pub smoothing: Option<f64>,
     /// What is done to the series.
     pub cleaning: Cleaning,
 }
-
-/// How columns of a table become texts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ComposedPlan {
-    /// Columns in order; `{version}` stands for the column named like the version.
-    pub segments: Vec<String>,
-    /// Version → conditions; empty when every row has one text.
-    pub versions: BTreeMap<String, Vec<String>>,
-    /// Ids of rows in which the two versions stand for each other.
-    pub swapped: Vec<String>,
-}
-
-/// What stands for the version among the segments.
-pub const VERSION: &str = "{version}";
 
 /// What the study says of runs with trials, if it has any; what is wrong with it goes to `problems`.
 pub(super) fn planned(spec: &StudySpec, folder: &Path, study: &Path, problems: &mut Vec<Error>) -> Option<TrialsPlan> {
@@ -133,7 +117,7 @@ pub(super) fn planned(spec: &StudySpec, folder: &Path, study: &Path, problems: &
         problems.push(e.under(Code::Rc01));
     }
     let stimuli = &spec.stimuli;
-    let composed = (stimuli.kind == StimuliKind::Composed).then(|| ComposedPlan {
+    let composed = (stimuli.kind == StimuliKind::Composed).then(|| Composition {
         segments: stimuli.segments.clone(),
         versions: stimuli.versions.clone(),
         swapped: stimuli.swapped.iter().map(cell).collect(),
@@ -159,7 +143,7 @@ pub(super) fn planned(spec: &StudySpec, folder: &Path, study: &Path, problems: &
     })
 }
 
-fn check_composed(composed: &ComposedPlan, sampling: &Sampling, study: &Path) -> Vec<Error> {
+fn check_composed(composed: &Composition, sampling: &Sampling, study: &Path) -> Vec<Error> {
     let refuse = |found: String, hint: &str| Error::new(Code::Rc01, study.display(), found).hint(hint);
     let mut problems = Vec::new();
     if composed.segments.is_empty() {
@@ -218,7 +202,6 @@ fn parcels(spec: &StudySpec, atlas: PathBuf, folder: &Path) -> ParcelsPlan {
         labels: file(&section.labels),
         mask: file(&section.mask),
         selection: strategies(spec).ok().flatten(),
-        scrub: section.scrub,
         smoothing: section.smooth,
         cleaning: Cleaning {
             detrend: section.detrend,
