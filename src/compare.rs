@@ -6,7 +6,7 @@ mod layer;
 use serde::{Deserialize, Serialize};
 
 pub use ceiling::{Ceiling, ceilings, share};
-pub use layer::{LEVEL, LayerFit, LayerScores, baselines, by_subject, compare_layer};
+pub use layer::{LEVEL, LayerFit, LayerScores, baselines, by_subject, compare_layer, target_means};
 
 use crate::encoding::{MetricName, Score, ScoreName};
 use crate::ids::{Layer, TargetId};

@@ -151,6 +151,10 @@ codes! {
     Ro02 = "RO-02", Input, "an atlas label is empty or stands twice";
     Ro04 = "RO-04", Input, "an image is no atlas";
     Ro07 = "RO-07", Input, "too many maps of an atlas are empty where the data are";
+    At01 = "AT-01", Environment, "a file that was fetched is not what it should be";
+    At02 = "AT-02", Environment, "a file could not be fetched";
+    At03 = "AT-03", Input, "an address is not encrypted";
+    At04 = "AT-04", Input, "a registry of atlases cannot be used";
     Rc01 = "RC-01", Input, "the study file cannot be understood";
     Rc02 = "RC-02", Input, "the alpha grid is impossible";
     Rc03 = "RC-03", Input, "the folds are impossible";

@@ -8,10 +8,9 @@ use std::process::Output;
 use brainscore::error::{Code, Status};
 use serde_json::json;
 
-use crate::bad_bold;
+use crate::{atlas, bad_bold, runs, windows};
 use crate::support::brainscore;
 use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
-use crate::windows;
 
 struct Case {
     name: &'static str,
@@ -380,6 +379,7 @@ fn every_code_has_a_case() {
         .iter()
         .filter(|code| !CASES.iter().any(|case| code_of(case) == **code) && !ELSEWHERE.iter().any(|(c, _)| c == *code))
         .filter(|code| !bad_bold::codes().contains(code) && !windows::codes().contains(code))
+        .filter(|code| !atlas::codes().contains(code) && !runs::codes().contains(code))
         .map(|code| code.as_str())
         .collect();
     assert!(missing.is_empty(), "no case for {missing:?}");

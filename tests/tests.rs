@@ -1,17 +1,20 @@
 //! All integration tests, in one binary: every further one would link the whole program again.
 
 mod architecture;
+mod atlas;
 mod bad;
 mod bad_bold;
 mod cli;
 mod deps;
 mod encoders;
 mod golden;
+mod hostile_bytes;
 mod nifti;
 mod parcellate;
 mod pickles;
 mod resample;
 mod ridge;
+mod runs;
 mod states;
 mod support;
 mod tokenizers;

@@ -68,6 +68,9 @@ pub(super) enum Command {
     /// Take features of words to the volumes of a run.
     #[command(after_help = super::resample::EXAMPLES)]
     Resample(super::resample::ResampleArgs),
+    /// List, show or fetch atlases that the program knows of.
+    #[command(after_help = super::atlas::EXAMPLES)]
+    Atlas(super::atlas::AtlasArgs),
     /// List the volumes that stand for each trial of events files.
     #[command(after_help = super::windows::EXAMPLES)]
     Windows(super::windows::WindowsArgs),

@@ -47,6 +47,7 @@ pub(super) fn run(args: Args) -> Option<Status> {
             Err(problems) => (Err(problems), args.json),
         },
         Command::Resample(args) => (super::resample::run(&args), args.json),
+        Command::Atlas(args) => (super::atlas::run(&args), args.json),
         Command::Windows(args) => (super::windows::run(&args), args.json),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,6 +1,7 @@
 //! The command line: the only place that prints.
 
 mod args;
+mod atlas;
 mod audit;
 mod commands;
 mod messages;

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod bounded;
+pub mod download;
 pub mod matrix;
 pub mod nifti;
 pub mod npy;

@@ -15,7 +15,8 @@ use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
 use super::report;
 use super::states::Pooled;
-use crate::compare::{Ceiling, Comparison, baselines, ceilings, compare_layer};
+use super::target_table;
+use crate::compare::{Ceiling, Comparison, LayerFit, baselines, ceilings, compare_layer};
 use crate::compute::cpu::{blas_description, single_threaded_blas};
 use crate::encoder::{Attestation, AttestedTensors, attest};
 use crate::encoding::EDGE_LIMIT;
@@ -168,6 +169,7 @@ fn run_into(
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit, &results.oasm.fit)?;
     outputs::write_comparison(folder, &results.comparison, prepared.plan.folds)?;
     outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
+    target_table::write(folder, &prepared, &results.fits, &results.confounds.fit, &resamples_of(&results.confounds.fit))?;
     ceiling_tables::write(folder, &prepared, &results.comparison)?;
     clock.lap("tables");
     let measured =
@@ -216,7 +218,7 @@ fn fit_all(prepared: &Prepared, mut states: Vec<Vec<Pooled>>, folder: &Path, wat
     watch.advance(1);
     let oasm = fit_space(prepared, &features::oasm(&prepared.stimuli, &prepared.ids), watch)?;
     watch.advance(1);
-    let resamples = Resamples::new(baseline.fit.n_units(), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
+    let resamples = resamples_of(&baseline.fit);
     let score = prepared.plan.score;
     let mut comparison = Comparison::new(score, &labels, &baseline.fit, prepared.subjects.len(), &resamples);
     comparison.oasm = baselines(&oasm.fit, &resamples);
@@ -300,6 +302,11 @@ pub(super) fn ceilings_of(prepared: &Prepared) -> Vec<Ceiling> {
     }
     let runs = prepared.stimuli.runs();
     ceilings(&subjects, &runs, &prepared.text_of_row, &prepared.folds, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
+}
+
+/// The resamples of all intervals of a run.
+fn resamples_of(fit: &LayerFit) -> Resamples {
+    Resamples::new(fit.n_units(), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
 }
 
 /// The pooled states of one layer, by checkpoint; they are not needed again.

@@ -17,6 +17,7 @@ mod report;
 mod resample;
 mod runs;
 mod states;
+mod target_table;
 mod trials;
 mod whole;
 mod windows;

@@ -129,15 +129,18 @@ fn design(
     if !per_segment {
         return Some(Design { parts: None, rows: Rows::Vectors(stimuli.distinct_texts().1) });
     }
-    let segments: Vec<Vec<String>> = texts.iter().map(|t| t.segments.clone()).collect();
-    let mut begins = Vec::with_capacity(segments.len());
-    let mut total = 0;
-    for list in &segments {
-        begins.push(total);
-        total += list.len();
+    // Only texts that were shown run through a checkpoint.
+    let mut begins: HashMap<usize, usize> = HashMap::new();
+    let (mut segments, mut total) = (Vec::new(), 0);
+    for (text, ..) in rows {
+        begins.entry(*text).or_insert_with(|| {
+            segments.push(texts[*text].segments.clone());
+            total += texts[*text].segments.len();
+            total - texts[*text].segments.len()
+        });
     }
     let parts = found.keep(Parts::segments(&segments))?;
-    let of_row = rows.iter().map(|(text, _, segment)| begins[*text] + segment).collect();
+    let of_row = rows.iter().map(|(text, _, segment)| begins[text] + segment).collect();
     Some(Design { parts: Some(parts), rows: Rows::Vectors(of_row) })
 }
 

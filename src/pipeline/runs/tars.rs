@@ -17,6 +17,8 @@ use crate::study::TrialsPlan;
 const BOLD: &str = "bold.pyd";
 const STEP: &str = "t_r.pyd";
 const EVENTS: &str = "tsv";
+/// What is read of a pickle.
+const HARMLESS: &str = "Nothing was executed: of a pickle only arrays of numbers are read. Do not unpickle this file";
 
 /// Reads parcellated runs as `learning-from-brains` lays them out (Thomas et al. 2022,
 /// <https://arxiv.org/abs/2206.11417>): tars with `<key>.bold.pyd` (volumes × parcels), `<key>.t_r.pyd` (seconds between
@@ -125,7 +127,7 @@ fn place(path: &Path, member: &Member) -> String {
 
 fn series(path: &Path, member: &Member) -> Result<Array2<f64>> {
     let place = place(path, member);
-    let (read, _) = pickle::read(&member.bytes, pickle::NUMPY, &place, Code::St13)?;
+    let (read, _) = pickle::read(&member.bytes, pickle::NUMPY, &place, Code::St13).map_err(|e| e.hint(HARMLESS))?;
     let refuse = |found: String| Error::new(Code::Rs13, &place, found).expected("numbers, volumes × parcels");
     let array = read.array(read.root()).ok_or_else(|| refuse("holds no array".to_owned()))?;
     let [volumes, parcels] = array.shape[..] else { return Err(refuse(format!("has shape {:?}", array.shape))) };
@@ -143,7 +145,7 @@ fn series(path: &Path, member: &Member) -> Result<Array2<f64>> {
 
 fn seconds(path: &Path, member: &Member) -> Result<f64> {
     let place = place(path, member);
-    let (read, _) = pickle::read(&member.bytes, pickle::NUMPY, &place, Code::St13)?;
+    let (read, _) = pickle::read(&member.bytes, pickle::NUMPY, &place, Code::St13).map_err(|e| e.hint(HARMLESS))?;
     let value = match read.value(read.root()) {
         Value::Float(value) => Some(*value),
         Value::Int(value) => Some(*value as f64),
