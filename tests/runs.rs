@@ -199,7 +199,7 @@ const RUNS: [&str; 6] = [
 fn published_tars_are_compared_and_short_runs_named() {
     let Some(shared) = shared() else { return };
     let study = tars(&shared, &RUNS);
-    let output = compare(&study, &shared.join("golden/encoders/bert"), &["--layers", "0,-1"]);
+    let output = compare(&study, &shared.join("golden/encoders/bert"), &["--layers", "0,-1", "--long-text", "truncate"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let said = stderr(&output);
     assert!(said.contains("sub-07_task-dis_run-2: the run has 22 volumes (44 s), too few for 9 of its 10 trials"), "{said}");
@@ -216,7 +216,7 @@ fn published_tars_are_compared_and_short_runs_named() {
     // With segments every trial gives four rows; a run can be left out on request.
     study.edit("study.toml", "window = \"last\"", "window = \"segments\"");
     study.edit("study.toml", "# exclude = [\"sub-14_task-dis_run-6\"]", "exclude = [\"sub-07_task-dis_run-02\"]");
-    let output = compare(&study, &shared.join("golden/encoders/bert"), &["--layers", "0", "--overwrite"]);
+    let output = compare(&study, &shared.join("golden/encoders/bert"), &["--layers", "0", "--overwrite", "--long-text", "truncate"]);
     assert!(output.status.success() && !stderr(&output).contains("EV-10"), "{}", stderr(&output));
     let n = study.read("out/scores.csv").lines().nth(1).unwrap().split(',').nth(4).unwrap().to_owned();
     assert_eq!(n, "80");

@@ -120,10 +120,11 @@ fn the_leak_detector_tells_shuffled_folds_from_the_default() {
     assert!(record.plan.folds.leaks() && record.audit.iter().any(|f| f.code == "AU-07"));
 
     // Stamped wherever a number could be read.
-    for table in ["scores.csv", "layers.csv", "comparison.csv", "predictions.parquet", "scores.parquet"] {
+    for table in ["scores.csv", "layers.csv", "normalised.csv", "predictions.parquet", "scores.parquet"] {
         let table = Table::read(&study.path("out").join(table)).unwrap();
         assert!(table.names().any(|n| n == "leaky_folds"), "{}", table.path().display());
     }
+    assert!(study.read("out/comparison.csv").contains("leaky_folds"));
     assert!(study.read("out/report.html").contains("These folds leak"));
     assert!(study.read("out/layerwise.svg").contains("LEAKY FOLDS"));
     assert!(study.read("out/run.json").contains("\"kind\": \"shuffled\""));
@@ -313,4 +314,143 @@ fn runs_and_subjects_can_be_left_out() {
     let record = compare(&study, &["--folds", "leave-one-subject-out"]);
     assert!(record.comparison.curves.iter().all(|c| c.points.iter().all(|p| p.mean.value().is_none_or(|v| v < 0.1))));
     assert!(study.read("out/report.html").contains("a model of the other subjects"));
+}
+
+/// E-1, E-2: a layer that drives some targets comes back at every strength, at the cod that it should have; the others,
+/// and the pairing of another row, stay at nothing.
+#[test]
+fn planted_layer_and_targets_come_back() {
+    let (n, p, targets) = (1500, 10, 12);
+    let mut draw = Normal(21);
+    let mut noise = |shape: (usize, usize)| Array2::from_shape_simple_fn(shape, || draw.next());
+    // Every layer keeps a part of the one before.
+    let mut layers = vec![noise((n, p))];
+    for layer in 1..5 {
+        layers.push(&layers[layer - 1] * 0.6 + noise((n, p)) * 0.8);
+    }
+    let folds = Folds::from_labels(&(0..n).map(|i| i * 5 / n).collect::<Vec<_>>());
+    let scores = |x: &Array2<f64>, y: &Array2<f64>| {
+        let fit = cv::fit(x.view(), y.view(), &folds, &AlphaGrid::default(), &Quiet).unwrap();
+        score(y.view(), &fit, &folds)
+    };
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    for snr in [0.25, 1.0, 4.0] {
+        let signal = layers[3].dot(&noise((p, targets)));
+        let sd = signal.std_axis(Axis(0), 0.0);
+        let driven = &signal / &sd * f64::sqrt(snr) + noise((n, targets));
+        let y = concatenate(Axis(1), &[driven.view(), noise((n, targets)).view()]).unwrap();
+        let of = |x: &Array2<f64>| scores(x, &y).iter().map(|s| s.cod.value().unwrap_or(0.0)).collect::<Vec<f64>>();
+        let by_layer: Vec<f64> = layers.iter().map(|x| mean(&of(x)[..targets])).collect();
+        let best = (0..5).max_by(|a, b| by_layer[*a].total_cmp(&by_layer[*b])).unwrap();
+        assert_eq!(best, 3, "SNR {snr}: {by_layer:?}");
+        let expected = snr / (1.0 + snr);
+        assert!((by_layer[3] - expected).abs() < 0.02, "SNR {snr}: cod {}, not {expected}", by_layer[3]);
+        let there = of(&layers[3]);
+        let lowest = there[..targets].iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = there[targets..].iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        assert!(lowest > 0.1 && highest < 0.02, "SNR {snr}: {lowest} {highest}");
+        let other: Vec<usize> = (0..n).map(|i| (i * 7 + 3) % n).collect();
+        let torn = scores(&layers[3].select(Axis(0), &other), &y);
+        let r = mean(&torn.iter().filter_map(|s| s.r.value()).collect::<Vec<f64>>());
+        assert!(r.abs() < 3.0 / ((n * targets * 2) as f64).sqrt(), "SNR {snr}: {r} after tearing rows apart");
+    }
+}
+
+/// N-8: within-fold r is 0 on noise whatever alpha is; r of pooled predictions would not be.
+#[test]
+fn r_within_folds_is_unbiased_at_every_alpha() {
+    let (n, p, targets) = (60, 20, 600);
+    let mut draw = Normal(33);
+    let mut noise = |shape: (usize, usize)| Array2::from_shape_simple_fn(shape, || draw.next());
+    let (x, y) = (noise((n, p)), noise((n, targets)));
+    let folds = Folds::from_labels(&(0..n).map(|i| i * 5 / n).collect::<Vec<_>>());
+    for alpha in [1.0, 100.0, 1e5] {
+        let fit = cv::fit(x.view(), y.view(), &folds, &AlphaGrid::given(vec![alpha]).unwrap(), &Quiet).unwrap();
+        let rs: Vec<f64> = score(y.view(), &fit, &folds).iter().filter_map(|s| s.r.value()).collect();
+        let mean = rs.iter().sum::<f64>() / rs.len() as f64;
+        let sd = (rs.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / rs.len() as f64).sqrt();
+        assert!(mean.abs() < 3.0 * sd / (rs.len() as f64).sqrt(), "alpha {alpha}: {mean}");
+        let pooled: Vec<f64> = (0..targets)
+            .filter_map(|t| brainscore::stats::pearson(&fit.predicted.column(t).to_vec(), &y.column(t).to_vec()))
+            .collect();
+        let pooled = pooled.iter().sum::<f64>() / pooled.len() as f64;
+        assert!(alpha < 10.0 || pooled < -0.05, "alpha {alpha}: pooled {pooled}");
+    }
+}
+
+/// N-2: a checkpoint less itself is exactly 0 everywhere. E-4: threads and the order of checkpoints change no score.
+#[test]
+fn what_must_not_matter_does_not() {
+    let study = TinyStudy::new();
+    let run = |name: &str, threads: &str, labels: [&str; 2]| {
+        let model = study.path("model").display().to_string();
+        let output = brainscore()
+            .args([
+                "compare",
+                "--no-cache",
+                "--threads",
+                threads,
+                "--metrics",
+                "pattern-r,rank,legacy-pattern-r,rsa,cka",
+            ])
+            .args(["--untrained", "1", "--study"])
+            .arg(study.path("study.toml"))
+            .args(labels.map(|label| format!("{label}={model}")))
+            .arg("--out")
+            .arg(study.path(name))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let record: RunRecord =
+            serde_json::from_slice(&std::fs::read(study.path(name).join("run.json")).unwrap()).unwrap();
+        record
+    };
+    let (one, two) = (run("one", "1", ["a", "b"]), run("two", "2", ["b", "a"]));
+    for d in one.comparison.layer_differences.iter().filter(|d| d.checkpoint == "b") {
+        assert!(d.difference.value().is_none_or(|v| v == 0.0), "{d:?}");
+    }
+    for curve in &one.comparison.curves {
+        let other = two.comparison.curves.iter().find(|c| c.checkpoint == curve.checkpoint && c.score == curve.score);
+        assert_eq!(curve.points, other.unwrap().points);
+    }
+    for point in &one.comparison.metrics {
+        let same = |m: &&brainscore::compare::MetricPoint| {
+            m.checkpoint == point.checkpoint && m.layer == point.layer && m.metric == point.metric
+        };
+        assert_eq!(two.comparison.metrics.iter().find(same), Some(point));
+    }
+    assert_eq!(one.comparison.metrics.len(), 3 * 2 * 5, "three checkpoints, two layers, five metrics");
+    assert!(one.checkpoints.iter().any(|c| c.label == "untrained-0" && c.untrained_seed == Some(0)));
+    assert!(study.read("one/report.html").contains("untrained, 1 seed: mean (range)"));
+}
+
+/// A study's own design with a planted layer: power grows with the effect, and nothing is found where nothing is.
+#[test]
+fn the_selftest_says_what_could_be_seen() {
+    let study = series();
+    let run = |arguments: &[String]| {
+        brainscore().arg("selftest").args(arguments).args(["--no-cache", "--json", "--threads", "1"]).output().unwrap()
+    };
+    let of = |name: &str| study.path(name).display().to_string();
+    let output = run(&[of("study.toml"), format!("m={}", of("model"))]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    assert_eq!(
+        (&found["checkpoint"], &found["layer"], &found["against"]),
+        (&json!("m"), &json!(1), &json!("the confounds"))
+    );
+    let noise = found["noise"]["autocorrelation"].as_f64().unwrap();
+    assert!((0.75..0.95).contains(&noise), "0.9 was drawn: {noise}");
+    let recovery = found["recovery"].as_array().unwrap();
+    assert!(recovery.iter().any(|r| r["recovered"] == json!(true)), "{found}");
+    let cods: Vec<f64> = recovery[..3].iter().map(|r| r["cod"].as_f64().unwrap()).collect();
+    assert!(cods.windows(2).all(|w| w[0] < w[1]), "{cods:?}");
+    let r = found["null"].as_array().unwrap().iter().find(|n| n["score"] == "r").unwrap();
+    assert_eq!((&r["studies"], &r["calibrated"]), (&json!(500), &json!(true)), "{r}");
+    let power = found["power"].as_array().unwrap();
+    let last = |p: &Value| p["by_subjects"].as_array().unwrap().last().unwrap()[1].as_f64().unwrap();
+    assert!(last(&power[5]) > last(&power[0]), "{power:?}");
+    let alone = run(&[of("study.toml")]);
+    assert_eq!(alone.status.code(), Some(2), "a study without a checkpoint");
+    let layer = run(&[of("study.toml"), of("model"), "--layer".to_owned(), "9".to_owned()]);
+    assert_eq!(layer.status.code(), Some(2));
 }

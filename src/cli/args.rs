@@ -50,6 +50,9 @@ pub(super) enum Command {
     /// Say what makes the scores of a study doubtful: leaks, equal weights, too few rows, …; exit status 1 when severe.
     #[command(after_help = super::audit::EXAMPLES)]
     Audit(super::audit::AuditArgs),
+    /// Plant a known effect into a study and say whether it is found, and with how many subjects it would be.
+    #[command(after_help = super::selftest::EXAMPLES)]
+    Selftest(super::selftest::SelftestArgs),
     /// Fit cross-validated ridge on plain NumPy arrays.
     #[command(after_help = FIT_EXAMPLES)]
     Fit(FitArgs),

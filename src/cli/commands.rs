@@ -34,6 +34,10 @@ pub(super) fn run(args: Args) -> Option<Status> {
             Ok(status) => return status,
             Err(problems) => (Err(problems), args.shared.json),
         },
+        Command::Selftest(args) => match super::selftest::run(&args) {
+            Ok(status) => return status,
+            Err(problems) => (Err(problems), args.shared.json),
+        },
         Command::Inspect(args) => (inspect(&args), args.json),
         Command::Fit(args) => {
             let json = args.json;

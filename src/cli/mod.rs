@@ -8,6 +8,7 @@ mod messages;
 mod parcellate;
 mod progress;
 mod resample;
+mod selftest;
 mod windows;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

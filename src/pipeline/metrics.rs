@@ -208,6 +208,15 @@ impl Measured {
     }
 }
 
+/// Why a value, or what the mean map alone reaches, is absent.
+fn why(value: Score, alone: Score) -> String {
+    match (reason(value), reason(alone)) {
+        (own, _) if !own.is_empty() => own,
+        (own, alone) if alone.is_empty() => own,
+        (_, alone) => format!("intercept_only: {alone}"),
+    }
+}
+
 /// `metrics.csv`: one row per checkpoint, layer, metric and subject (empty for a metric of the group).
 pub(super) fn write(folder: &Path, prepared: &Prepared, all: &[(String, Layer, Vec<Measured>)]) -> Result<()> {
     if prepared.plan.metrics.is_empty() {
@@ -231,7 +240,7 @@ pub(super) fn write(folder: &Path, prepared: &Prepared, all: &[(String, Layer, V
         ("value", Output::Real(rows.iter().map(|r| r.4.value()).collect())),
         ("intercept_only", Output::Real(rows.iter().map(|r| r.5.value()).collect())),
         ("p_over_subjects", Output::Real(rows.iter().map(|r| r.6).collect())),
-        ("undefined", Output::Text(rows.iter().map(|r| reason(r.4)).collect())),
+        ("undefined", Output::Text(rows.iter().map(|r| why(r.4, r.5)).collect())),
     ]);
     stamp(&mut table, prepared.plan.folds, rows.len());
     table.write_csv(&folder.join("metrics.csv"))

@@ -1,4 +1,4 @@
-//! The verbs of the program, each one library call: preflight, audit, extract, parcellate, fit, compare, report.
+//! The verbs of the program, each one library call: preflight, audit, selftest, extract, parcellate, fit, compare, report.
 
 mod arrays;
 mod audit;
@@ -16,6 +16,7 @@ mod preflight;
 mod report;
 mod resample;
 mod runs;
+mod selftest;
 mod states;
 mod target_table;
 mod trials;
@@ -31,5 +32,6 @@ pub use parcellate::{ParcellateSpec, Parcellated, ParcellatedRun, parcellate};
 pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
 pub use resample::{ResampleSpec, ResampledFiles, resample};
+pub use selftest::{Noise, Null, Power, Recovery, Selftest, selftest};
 pub use states::{Extraction, Pooled, extract};
 pub use windows::{RunWindows, TaskCounts, WindowsFound, WindowsSpec, windows};

@@ -32,6 +32,16 @@ impl Seeds {
         self.labels.iter().any(|l| l == label)
     }
 
+    /// `mean 0.01 (0.00 to 0.02) at layer 3`, numbers as `write` makes them.
+    pub fn in_words(&self, record: &RunRecord, write: fn(f64) -> String) -> String {
+        match self.at(record, record.comparison.score, self.best) {
+            Some((mean, low, high)) => {
+                format!("mean {} ({} to {}) at layer {}", write(mean), write(low), write(high), self.best)
+            }
+            None => "undefined".to_owned(),
+        }
+    }
+
     /// Mean, lowest and highest score over the seeds at a layer; none unless all of them have one.
     pub fn at(&self, record: &RunRecord, score: ScoreName, layer: Layer) -> Option<(f64, f64, f64)> {
         let values: Option<Vec<f64>> = self

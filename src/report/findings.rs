@@ -3,6 +3,7 @@
 use crate::compare::{Difference, Point};
 use crate::encoding::{Score, ScoreName};
 use crate::ids::Layer;
+use crate::plot::seeds::Seeds;
 use crate::record::RunRecord;
 use crate::stats::bootstrap::Interval;
 
@@ -102,7 +103,11 @@ impl<'a> Findings<'a> {
     pub fn of(record: &'a RunRecord) -> Findings<'a> {
         let results = &record.comparison;
         let confounds = results.confounds.iter().find(|b| b.score == results.score).map(|b| (b.mean, b.interval));
-        let best = record.checkpoints.iter().map(|c| best_layer(record, &c.label, c.untrained_seed.is_some()));
+        // Seeds that were added as a baseline stand together.
+        let seeds = Seeds::of(record);
+        let is_seed = |label: &str| seeds.as_ref().is_some_and(|s| s.has(label));
+        let own = record.checkpoints.iter().filter(|c| !is_seed(&c.label));
+        let best = own.map(|c| best_layer(record, &c.label, c.untrained_seed.is_some()));
         let others = record.checkpoints.iter().filter(|c| c.label != results.reference);
         Findings {
             best: best.collect(),

@@ -1,5 +1,6 @@
 //! The top of the page: what was run, what was found, what was planted, what to beware of.
 
+use crate::plot::seeds::Seeds;
 use crate::plot::words::{counted, percent, units};
 use crate::record::{Planted, RunRecord};
 use crate::report::findings::{BestLayer, Findings, LargestDifference, PlantedOutcome, Verdict};
@@ -62,6 +63,12 @@ fn found(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
         h.element("ul", &[("class", "found")], |h| {
             for best in &findings.best {
                 h.element("li", &[], |h| named(h, best.checkpoint, &best_sentence(best, findings)));
+            }
+            if let Some(seeds) = Seeds::of(record) {
+                h.element("li", &[], |h| {
+                    let name = format!("untrained, {}", counted(seeds.n, "seed"));
+                    named(h, &name, &format!("{}: the best of its layers by the mean.", seeds.in_words(record, number)));
+                });
             }
             h.leaf("li", &[], confounds_sentence(findings));
             for difference in &findings.differences {

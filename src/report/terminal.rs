@@ -1,5 +1,6 @@
 //! The summary for a terminal: aligned columns, plain characters.
 
+use crate::plot::seeds::Seeds;
 use crate::plot::words::{counted, percent, units};
 use crate::record::{RunRecord, Severity};
 use crate::report::findings::{Findings, Verdict};
@@ -53,6 +54,10 @@ pub(super) fn summary(record: &RunRecord) -> String {
         ]);
     }
     lines.extend(aligned(&rows));
+    if let Some(seeds) = Seeds::of(record) {
+        let text = seeds.in_words(record, number).replace(['−', '–'], "-");
+        lines.push(format!("Untrained, {}: {text}.", counted(seeds.n, "seed")));
+    }
     if findings.best.iter().any(|b| b.n_layers > 1) {
         lines.push("The best of several layers is optimistic: chosen on the data that scored it.".to_owned());
     }

@@ -3,7 +3,9 @@
 pub mod bootstrap;
 mod correlation;
 mod distinct;
+pub mod flips;
 mod moments;
+pub mod uniform;
 
 pub use correlation::pearson;
 pub use distinct::distinct;
