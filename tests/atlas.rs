@@ -101,7 +101,10 @@ struct Place {
 impl Place {
     fn new(sha256: &str) -> Place {
         let place = Place { folder: hostile_dir(), server: Server::start(content()) };
-        place.registry(&format!("url = \"{}/maps\", file = \"maps.nii.gz\", sha256 = \"{sha256}\"", place.server.address));
+        place.registry(&format!(
+            "url = \"{}/maps\", file = \"maps.nii.gz\", sha256 = \"{sha256}\"",
+            place.server.address
+        ));
         place
     }
 

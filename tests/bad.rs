@@ -8,9 +8,9 @@ use std::process::Output;
 use brainscore::error::{Code, Status};
 use serde_json::json;
 
-use crate::{atlas, bad_bold, runs, windows};
 use crate::support::brainscore;
 use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
+use crate::{atlas, bad_bold, runs, windows};
 
 struct Case {
     name: &'static str,

@@ -10,7 +10,10 @@ use rand_chacha::ChaCha8Rng;
 use crate::support::image::{bold, gzip};
 use crate::support::study::npy;
 
-const ROUNDS: usize = 1500;
+/// Damaged copies of each seed; `$BRAINSCORE_FUZZ_ROUNDS` asks for more.
+fn rounds() -> usize {
+    std::env::var("BRAINSCORE_FUZZ_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1500)
+}
 
 /// Numbers that lengths and counts like to trip over.
 const EVIL: [u64; 8] = [0, 1, 0x7f, 0xff, 0x7fff_ffff, 0xffff_ffff, 0x7fff_ffff_ffff_ffff, u64::MAX];
@@ -85,7 +88,7 @@ fn no_reader_panics_on_damaged_files() {
         let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
         for seed in seeds(name) {
             readers::run(name, &seed);
-            for _ in 0..ROUNDS {
+            for _ in 0..rounds() {
                 readers::run(name, &damaged(&seed, &mut rng));
             }
         }

@@ -131,7 +131,12 @@ fn what_does_not_belong_to_a_narrative_is_refused() {
         ("study.toml", "tr = 2.0", "tr = 0.0", "[RC-01]"),
         ("study.toml", "context = \"causal:4\"", "context = \"causal:0\"", "causal:N"),
         ("study.toml", "kind = \"series\"", "kind = \"serie\"", "unknown variant"),
-        ("study.toml", "kind = \"words\"", "kind = \"words\"\nid = \"x\"", "unknown key in [stimuli] of kind \"words\" \"id\""),
+        (
+            "study.toml",
+            "kind = \"words\"",
+            "kind = \"words\"\nid = \"x\"",
+            "unknown key in [stimuli] of kind \"words\" \"id\"",
+        ),
         ("words.tsv", "\t10\t10.5", "\tten\t10.5", "line 2: holds \"ten\" in column \"onset\""),
         ("words.tsv", "word\tonset", "token\tonset", "has no column \"word\""),
         ("c.txt", "\n", " 1\n", "line 2: has 2 numbers; expected 3, as before"),
@@ -199,10 +204,14 @@ const RUNS: [&str; 6] = [
 fn published_tars_are_compared_and_short_runs_named() {
     let Some(shared) = shared() else { return };
     let study = tars(&shared, &RUNS);
-    let output = compare(&study, &shared.join("golden/encoders/bert"), &["--layers", "0,-1", "--long-text", "truncate"]);
+    let output =
+        compare(&study, &shared.join("golden/encoders/bert"), &["--layers", "0,-1", "--long-text", "truncate"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let said = stderr(&output);
-    assert!(said.contains("sub-07_task-dis_run-2: the run has 22 volumes (44 s), too few for 9 of its 10 trials"), "{said}");
+    assert!(
+        said.contains("sub-07_task-dis_run-2: the run has 22 volumes (44 s), too few for 9 of its 10 trials"),
+        "{said}"
+    );
     let record = record(&study);
     assert_eq!(record["responses"]["subjects"].to_string(), "[\"03\",\"04\",\"07\"]");
     assert_eq!(record["responses"]["targets"].as_array().unwrap().len(), 48);
@@ -216,7 +225,11 @@ fn published_tars_are_compared_and_short_runs_named() {
     // With segments every trial gives four rows; a run can be left out on request.
     study.edit("study.toml", "window = \"last\"", "window = \"segments\"");
     study.edit("study.toml", "# exclude = [\"sub-14_task-dis_run-6\"]", "exclude = [\"sub-07_task-dis_run-02\"]");
-    let output = compare(&study, &shared.join("golden/encoders/bert"), &["--layers", "0", "--overwrite", "--long-text", "truncate"]);
+    let output = compare(
+        &study,
+        &shared.join("golden/encoders/bert"),
+        &["--layers", "0", "--overwrite", "--long-text", "truncate"],
+    );
     assert!(output.status.success() && !stderr(&output).contains("EV-10"), "{}", stderr(&output));
     let n = study.read("out/scores.csv").lines().nth(1).unwrap().split(',').nth(4).unwrap().to_owned();
     assert_eq!(n, "80");
@@ -292,7 +305,11 @@ fn every_real_trial_has_its_text() {
     // A neutral item is accidental when somebody did not know.
     let last = |id: &str| texts.iter().find(|t| t.id() == id).unwrap().segments[3].contains("n't");
     for item in [49, 50, 51] {
-        assert_eq!((last(&format!("{item}-accidental")), last(&format!("{item}-intentional"))), (true, false), "{item}");
+        assert_eq!(
+            (last(&format!("{item}-accidental")), last(&format!("{item}-intentional"))),
+            (true, false),
+            "{item}"
+        );
     }
 }
 
@@ -315,7 +332,8 @@ fn bids() -> TinyStudy {
             std::fs::write(derived.join(format!("{stem}_{space}_desc-preproc_bold.nii")), image.bytes()).unwrap();
             std::fs::write(derived.join(format!("{stem}_{space}_desc-brain_mask.nii")), mask().bytes()).unwrap();
             let moved: String = noise(24, 70 + run).iter().map(|v| format!("{v}\n")).collect();
-            std::fs::write(derived.join(format!("{stem}_desc-confounds_timeseries.tsv")), format!("csf\n{moved}")).unwrap();
+            std::fs::write(derived.join(format!("{stem}_desc-confounds_timeseries.tsv")), format!("csf\n{moved}"))
+                .unwrap();
             let trial = |t: u64| format!("{}\t2\t{:02}\n", 6 * t, (run - 1) * 6 + t);
             let events = format!("onset\tduration\titem\n{}", (0..6).map(trial).collect::<String>());
             std::fs::write(raw.join(format!("{raw_stem}_events.tsv")), events).unwrap();
@@ -340,7 +358,10 @@ fn bids_derivatives_are_paired_and_compared() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let record = record(&study);
     assert_eq!(record["responses"]["subjects"].to_string(), "[\"01\",\"02\"]");
-    assert_eq!((&record["responses"]["n_stimuli"], record["responses"]["targets"].as_array().unwrap().len()), (&12.into(), 3));
+    assert_eq!(
+        (&record["responses"]["n_stimuli"], record["responses"]["targets"].as_array().unwrap().len()),
+        (&12.into(), 3)
+    );
     // Without saying which space, two images of one run are one too many.
     let from = study.path("data/derivatives/fmriprep/sub-01/func");
     let image = "sub-01_task-read_run-1_space-MNI152NLin2009cAsym_desc-preproc_bold.nii";
@@ -356,7 +377,8 @@ fn bids_derivatives_are_paired_and_compared() {
 fn skipped_runs_are_named() {
     let study = bids();
     let func = study.path("data/derivatives/fmriprep/sub-02/func");
-    let image = |run: u8| func.join(format!("sub-02_task-read_run-{run}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii"));
+    let image =
+        |run: u8| func.join(format!("sub-02_task-read_run-{run}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii"));
     let bytes = std::fs::read(image(1)).unwrap();
     std::fs::write(image(1), &bytes[..bytes.len() - 100]).unwrap();
     std::fs::remove_file(study.path("data/sub-02/func/sub-02_task-read_run-02_events.tsv")).unwrap();
@@ -383,7 +405,11 @@ fn a_table_of_runs_says_the_same_as_bids() {
         );
     }
     study.write("runs.csv", runs);
-    study.edit("study.toml", "kind = \"bids\"\nfolder = \"data\"\ntask = \"read\"\nspace = \"MNI152NLin2009cAsym\"", "kind = \"bold\"\ntable = \"runs.csv\"");
+    study.edit(
+        "study.toml",
+        "kind = \"bids\"\nfolder = \"data\"\ntask = \"read\"\nspace = \"MNI152NLin2009cAsym\"",
+        "kind = \"bold\"\ntable = \"runs.csv\"",
+    );
     let output = compare(&study, &study.path("model"), &["--overwrite"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(study.read("out/scores.csv"), scores);

@@ -141,10 +141,7 @@ fn all_real_events_files_are_read() {
         .collect();
     assert_eq!(
         twins,
-        [
-            "sub-14_task-dis_run-5 sub-14_task-dis_run-6 true",
-            "sub-46_task-dis_run-1 sub-46_task-dis_run-6 false"
-        ]
+        ["sub-14_task-dis_run-5 sub-14_task-dis_run-6 true", "sub-46_task-dis_run-1 sub-46_task-dis_run-6 false"]
     );
     // Eight subjects never pressed a key; their trials are all there.
     let mut pressed: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();

@@ -204,9 +204,9 @@ fn take_out(archive: &Path, member: &str, folder: &Path) -> Result<()> {
     let (file, _) = bounded::open(archive)?;
     let mut zip = zip::ZipArchive::new(std::io::BufReader::new(file))
         .map_err(|e| fail(format!("is no zip archive: {e}")).source(e))?;
-    let mut entry = zip
-        .by_name(member)
-        .map_err(|e| fail(format!("has no file {member:?}: {e}")).expected("the archive that the registry describes"))?;
+    let mut entry = zip.by_name(member).map_err(|e| {
+        fail(format!("has no file {member:?}: {e}")).expected("the archive that the registry describes")
+    })?;
     if target.metadata().is_ok_and(|m| m.len() == entry.size()) {
         return Ok(());
     }

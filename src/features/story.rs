@@ -7,7 +7,8 @@ use crate::io::table::{Number, Table};
 use crate::io::textgrid;
 
 /// Labels of forced aligners that are no words.
-const NO_WORDS: [&str; 12] = ["", "sp", "sil", "silence", "<sil>", "<sp>", "<p:>", "<eps>", "[sil]", "#", "xxx", "{SL}"];
+const NO_WORDS: [&str; 12] =
+    ["", "sp", "sil", "silence", "<sil>", "<sp>", "<p:>", "<eps>", "[sil]", "#", "xxx", "{SL}"];
 
 /// Largest share of words with an impossible end that is put down to slips.
 const MENDABLE: f64 = 0.01;
@@ -53,7 +54,8 @@ impl Story {
     /// `SC-03` when there is no word.
     pub fn read(path: &Path, columns: &WordColumns, numbers: &[String]) -> Result<Story> {
         let is_grid = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("textgrid"));
-        let (rows, digest) = if is_grid { from_grid(path, columns, numbers)? } else { from_table(path, columns, numbers)? };
+        let (rows, digest) =
+            if is_grid { from_grid(path, columns, numbers)? } else { from_table(path, columns, numbers)? };
         let skipped = |word: &str| match &columns.skip {
             Some(list) => word.is_empty() || list.iter().any(|s| s == word),
             None => NO_WORDS.iter().any(|s| s.eq_ignore_ascii_case(word)),

@@ -129,13 +129,16 @@ fn hash_file(path: &Path, hash: &mut Sha256) -> Result<u64> {
 }
 
 fn cut(url: &str, what: &str) -> Error {
-    Error::new(Code::At02, url, what).expected("the whole file").hint("Run again: the transfer goes on where it stopped")
+    Error::new(Code::At02, url, what)
+        .expected("the whole file")
+        .hint("Run again: the transfer goes on where it stopped")
 }
 
 /// Encrypted, or within this machine.
 fn check_address(url: &str) -> Result<()> {
     let host = |rest: &str| rest.split(['/', ':', '?']).next().unwrap_or_default().to_owned();
-    let local = url.strip_prefix("http://").is_some_and(|rest| ["127.0.0.1", "localhost"].contains(&host(rest).as_str()));
+    let local =
+        url.strip_prefix("http://").is_some_and(|rest| ["127.0.0.1", "localhost"].contains(&host(rest).as_str()));
     if url.starts_with("https://") || local {
         return Ok(());
     }

@@ -67,9 +67,8 @@ fn bare(text: &str, path: &Path) -> Result<Array2<f64>> {
         }
         let found = values.len() - before;
         if rows > 0 && found != columns {
-            return Err(
-                Error::new(Code::Sc09, place(), format!("has {found} numbers")).expected(format!("{columns}, as before"))
-            );
+            return Err(Error::new(Code::Sc09, place(), format!("has {found} numbers"))
+                .expected(format!("{columns}, as before")));
         }
         (columns, rows) = (found, rows + 1);
     }

@@ -169,7 +169,13 @@ fn run_into(
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit, &results.oasm.fit)?;
     outputs::write_comparison(folder, &results.comparison, prepared.plan.folds)?;
     outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
-    target_table::write(folder, &prepared, &results.fits, &results.confounds.fit, &resamples_of(&results.confounds.fit))?;
+    target_table::write(
+        folder,
+        &prepared,
+        &results.fits,
+        &results.confounds.fit,
+        &resamples_of(&results.confounds.fit),
+    )?;
     ceiling_tables::write(folder, &prepared, &results.comparison)?;
     clock.lap("tables");
     let measured =
@@ -295,8 +301,7 @@ pub(super) fn ceilings_of(prepared: &Prepared) -> Vec<Ceiling> {
     if let Some(whole) = &prepared.whole {
         let rows: Vec<usize> = (0..whole.runs.len()).collect();
         let present = whole.subjects.iter().filter(|(subject, _)| prepared.subjects.contains(subject));
-        let subjects: Vec<SubjectRows<'_>> =
-            present.map(|(_, y)| SubjectRows { rows: &rows, y: y.view() }).collect();
+        let subjects: Vec<SubjectRows<'_>> = present.map(|(_, y)| SubjectRows { rows: &rows, y: y.view() }).collect();
         let folds = whole.folds(&prepared.folds);
         return ceilings(&subjects, &whole.runs, &rows, &folds, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
     }
@@ -374,7 +379,20 @@ fn record(
     planted: Option<Planted>,
     timings: Vec<StageRecord>,
 ) -> RunRecord {
-    let Prepared { plan, stimuli, design, confound_names, left_out, subjects, targets, folds, checkpoints, inputs, mut warnings, .. } = prepared;
+    let Prepared {
+        plan,
+        stimuli,
+        design,
+        confound_names,
+        left_out,
+        subjects,
+        targets,
+        folds,
+        checkpoints,
+        inputs,
+        mut warnings,
+        ..
+    } = prepared;
     warnings.extend(results.warnings);
     let n_texts = design.n_parts().unwrap_or_else(|| stimuli.distinct_texts().0.len());
     RunRecord {

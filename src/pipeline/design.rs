@@ -44,13 +44,7 @@ pub(super) struct Volumes {
 
 impl Design {
     /// Features of the rows from the vectors (vectors, width; row-major) of one layer.
-    pub fn space(
-        &self,
-        name: String,
-        ids: Arc<[StimulusId]>,
-        vectors: &[f32],
-        width: usize,
-    ) -> Result<FeatureSpace> {
+    pub fn space(&self, name: String, ids: Arc<[StimulusId]>, vectors: &[f32], width: usize) -> Result<FeatureSpace> {
         match &self.rows {
             Rows::Vectors(of_row) => Ok(FeatureSpace::from_texts(name, ids, vectors, width, of_row)),
             Rows::Volumes(volumes) => {

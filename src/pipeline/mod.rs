@@ -18,6 +18,7 @@ mod resample;
 mod runs;
 mod selftest;
 mod states;
+mod tables;
 mod target_table;
 mod trials;
 mod whole;

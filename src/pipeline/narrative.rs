@@ -6,9 +6,9 @@ use std::sync::Arc;
 use ndarray::{Array2, Axis, s};
 
 use super::design::{Design, Rows, Volumes};
-use super::whole::WholeRuns;
 use super::parts::Parts;
 use super::preflight::{Findings, Inputs};
+use super::whole::WholeRuns;
 use crate::error::{Code, Error, Result, Warning};
 use crate::features::{CHARACTERS, CONFOUNDS, FeatureSpace, Story, Timeline, WORDS};
 use crate::ids::{StimulusId, SubjectId, TargetId};
@@ -48,7 +48,8 @@ pub(super) fn read(
     let valid = timeline.valid(&narrative.delays);
     let kept: Vec<usize> = (0..volumes).filter(|v| valid[*v]).collect();
     let heard = story.times.in_volumes(&timeline);
-    let text = |v: &usize| heard[*v].iter().map(|w| story.strings[story.timed[*w]].as_str()).collect::<Vec<_>>().join(" ");
+    let text =
+        |v: &usize| heard[*v].iter().map(|w| story.strings[story.timed[*w]].as_str()).collect::<Vec<_>>().join(" ");
     let ids: Vec<StimulusId> = kept.iter().map(|v| volume_name(*v)).collect();
     let runs = timeline.run_of();
     let stimuli = Stimuli::of_volumes(
@@ -161,11 +162,7 @@ fn numbered(columns: usize) -> Vec<TargetId> {
 
 /// What any model could know without reading: how many words and letters there are, and the study's own columns of the
 /// words; taken to the volumes as the model's features are.
-fn confounds(
-    story: &Story,
-    volumes: &Volumes,
-    ids: &[StimulusId],
-) -> Result<(FeatureSpace, Option<Warning>)> {
+fn confounds(story: &Story, volumes: &Volumes, ids: &[StimulusId]) -> Result<(FeatureSpace, Option<Warning>)> {
     let x = Array2::from_shape_fn((story.timed.len(), 2 + story.columns.len()), |(word, column)| match column {
         0 => 1.0,
         1 => story.strings[story.timed[word]].chars().count() as f64,
@@ -194,7 +191,8 @@ fn own(
         let rows = read.values.nrows();
         if rows != y.nrows() + plan.skip {
             let wanted = y.nrows() + plan.skip;
-            let skipped = if plan.skip > 0 { format!(" after the {} that are skipped", plan.skip) } else { String::new() };
+            let skipped =
+                if plan.skip > 0 { format!(" after the {} that are skipped", plan.skip) } else { String::new() };
             found.problems.push(
                 Error::new(Code::Bo01, path.display(), format!("has {rows} rows"))
                     .expected(format!("{wanted}: one per volume{skipped}"))
@@ -229,7 +227,8 @@ fn matching(pattern: &Path, subject: &SubjectId) -> Result<PathBuf> {
     let Some((before, after)) = name.split_once('*') else { return Ok(full) };
     let folder = full.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder.display(), "listing", e))?;
-    let fits = |name: &str| name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after);
+    let fits =
+        |name: &str| name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after);
     let mut names: Vec<String> =
         entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).filter(|n| fits(n)).collect();
     names.sort_unstable();

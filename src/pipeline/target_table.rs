@@ -30,13 +30,7 @@ pub(super) fn write(
     })
 }
 
-fn rows(
-    prepared: &Prepared,
-    label: &str,
-    layer: Option<Layer>,
-    fit: &LayerFit,
-    resamples: &Resamples,
-) -> OutputTable {
+fn rows(prepared: &Prepared, label: &str, layer: Option<Layer>, fit: &LayerFit, resamples: &Resamples) -> OutputTable {
     let all: Vec<_> = ScoreName::ALL
         .into_iter()
         .flat_map(|score| target_means(fit, score, resamples).into_iter().enumerate().map(move |one| (score, one)))

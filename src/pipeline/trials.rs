@@ -38,7 +38,9 @@ pub(super) fn read(plan: &Plan, trials: &TrialsPlan, found: &mut Findings) -> Op
         if subjects.last().is_none_or(|(last, _)| *last != subject) {
             subjects.push((subject, Samples::new()));
         }
-        let Some(sampled) = found.keep(sample(run, trials, &texts, &plan.stimuli_path.display().to_string())) else { continue };
+        let Some(sampled) = found.keep(sample(run, trials, &texts, &plan.stimuli_path.display().to_string())) else {
+            continue;
+        };
         let (trials_of_run, lost) = sampled;
         let step = run.repetition_time;
         found.warnings.extend(short_run(&run.place, run.y.nrows(), step, &lost, run.events.list.len()));
@@ -234,7 +236,8 @@ fn text_of_trials(
     let mut problems = Vec::new();
     let place = events.path.display();
     if !unknown.is_empty() {
-        let found = format!("{} trials show items that {stimuli} does not have: {}", unknown.len(), first_five(&unknown));
+        let found =
+            format!("{} trials show items that {stimuli} does not have: {}", unknown.len(), first_five(&unknown));
         problems.push(Error::new(Code::Ev08, place, found).expected("items of the stimuli table"));
     }
     if !conditions.is_empty() {

@@ -160,6 +160,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             platform: "linux x86_64".to_owned(),
             blas: "OpenBLAS".to_owned(),
         },
+        left_out: Vec::new(),
         warnings: Vec::new(),
         audit: Vec::new(),
         timings: vec![

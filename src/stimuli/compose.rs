@@ -71,7 +71,8 @@ impl Composition {
                 Err(e) => problems.push(e),
             }
         }
-        let groups = group.map(|name| table.required_texts(name)).transpose().map_err(|e| problems.push(e)).ok().flatten();
+        let groups =
+            group.map(|name| table.required_texts(name)).transpose().map_err(|e| problems.push(e)).ok().flatten();
         let numbers: Result<Vec<Vec<f64>>> = confounds.iter().map(|name| table.finite_numbers(name)).collect();
         let numbers = numbers.map_err(|e| problems.push(e)).unwrap_or_default();
         let Some(ids) = ids.filter(|_| problems.is_empty()) else { return Err(problems) };

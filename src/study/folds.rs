@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::plan::Overrides;
 use super::narrative::DEFAULT_DELAYS;
+use super::plan::Overrides;
 use super::sections::SeriesSection;
 use super::spec::{FoldKind, StudySpec};
 use crate::encoding::FoldSpec;
-use crate::features::Method;
 use crate::error::{Code, Error};
+use crate::features::Method;
 
 /// Folds, when the study does not say.
 const DEFAULT_FOLDS: usize = 5;

@@ -32,7 +32,16 @@ const KINDS: &[(&str, &str, &[&str])] = &[
 
 /// How BOLD becomes parcels.
 const CLEANING: &[&str] = &[
-    "atlas", "labels", "mask", "strategy", "confound_columns", "smooth", "detrend", "high_pass", "filter", "standardize",
+    "atlas",
+    "labels",
+    "mask",
+    "strategy",
+    "confound_columns",
+    "smooth",
+    "detrend",
+    "high_pass",
+    "filter",
+    "standardize",
 ];
 
 /// File, line and column of a byte of a study file.

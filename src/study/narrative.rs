@@ -65,7 +65,10 @@ pub(super) fn planned(
     if !words {
         let own = |s: &SeriesSection| s.method.is_some() || s.delays.is_some() || !s.run_starts.is_empty();
         if spec.series.as_ref().is_some_and(own) {
-            problems.push(refuse("[series] says how words become volumes, but there are no words", "Write [stimuli] kind = \"words\""));
+            problems.push(refuse(
+                "[series] says how words become volumes, but there are no words",
+                "Write [stimuli] kind = \"words\"",
+            ));
         }
         if context.or(spec.features.context).is_some() {
             problems.push(refuse("a context without words", "Write [stimuli] kind = \"words\""));

@@ -79,7 +79,8 @@ pub(super) fn planned(spec: &StudySpec, folder: &Path, study: &Path, problems: &
     let of_runs = matches!(section.kind, ResponsesKind::Tars | ResponsesKind::Bold | ResponsesKind::Bids);
     if !of_runs {
         if spec.events.is_some() {
-            problems.push(refuse("[events] without runs".to_owned(), "Write [responses] kind = \"tars\", bold or bids"));
+            problems
+                .push(refuse("[events] without runs".to_owned(), "Write [responses] kind = \"tars\", bold or bids"));
         }
         if spec.stimuli.kind == StimuliKind::Composed {
             problems.push(refuse(
@@ -98,9 +99,10 @@ pub(super) fn planned(spec: &StudySpec, folder: &Path, study: &Path, problems: &
     };
     let source = match section.kind {
         ResponsesKind::Tars => RunSource::Tars(need(&section.folder, "folder")),
-        ResponsesKind::Bold => {
-            RunSource::Bold { table: need(&section.table, "table"), parcels: Box::new(parcels(spec, need(&section.atlas, "atlas"), folder)) }
-        }
+        ResponsesKind::Bold => RunSource::Bold {
+            table: need(&section.table, "table"),
+            parcels: Box::new(parcels(spec, need(&section.atlas, "atlas"), folder)),
+        },
         _ => RunSource::Bids {
             root: need(&section.folder, "folder"),
             space: section.space.clone(),

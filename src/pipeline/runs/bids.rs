@@ -21,12 +21,7 @@ pub(super) struct Listed {
 
 /// The runs of a BIDS dataset, raw or with derivatives below its root: images of the task and space, each with the events,
 /// mask and confounds of the same subject, session, task and run. Runs that lack what they need are left out by name.
-pub(super) fn list(
-    root: &Path,
-    space: Option<&str>,
-    plan: &TrialsPlan,
-    found: &mut Findings,
-) -> Option<Vec<Listed>> {
+pub(super) fn list(root: &Path, space: Option<&str>, plan: &TrialsPlan, found: &mut Findings) -> Option<Vec<Listed>> {
     let mut files = Vec::new();
     found.keep(below(root, 0, &mut files))?;
     files.sort_unstable();
@@ -38,15 +33,14 @@ pub(super) fn list(
     let events = of(&|n| n.ends_with("_events.tsv"));
     let masks = of(&|n| has_nifti_name(n) && n.contains("_mask."));
     let confounds = of(&|n| n.ends_with("_timeseries.tsv") || n.ends_with("_regressors.tsv"));
-    let bold: Vec<&(PathBuf, Entities)> = images
-        .iter()
-        .filter(|(_, e)| space.is_none_or(|s| e.space.as_deref() == Some(s)))
-        .collect();
+    let bold: Vec<&(PathBuf, Entities)> =
+        images.iter().filter(|(_, e)| space.is_none_or(|s| e.space.as_deref() == Some(s))).collect();
     if bold.is_empty() {
         let mut spaces: Vec<String> = images.iter().filter_map(|(_, e)| e.space.clone()).collect();
         spaces.sort_unstable();
         spaces.dedup();
-        let error = Error::new(Code::Od05, root.display(), "holds no BOLD run of the task, space and subjects asked for");
+        let error =
+            Error::new(Code::Od05, root.display(), "holds no BOLD run of the task, space and subjects asked for");
         let error = error.expected("sub-…_task-…_bold.nii.gz below it");
         found.problems.push(match &spaces[..] {
             [] => error,
@@ -54,12 +48,12 @@ pub(super) fn list(
         });
         return None;
     }
-    let one = |list: &[(PathBuf, Entities)], of: &Entities, by_space: bool| -> std::result::Result<Option<PathBuf>, String> {
-        let same: Vec<&PathBuf> = list
-            .iter()
-            .filter(|(_, e)| e.same_run(of) && (!by_space || e.space == of.space))
-            .map(|(f, _)| f)
-            .collect();
+    let one = |list: &[(PathBuf, Entities)],
+               of: &Entities,
+               by_space: bool|
+     -> std::result::Result<Option<PathBuf>, String> {
+        let same: Vec<&PathBuf> =
+            list.iter().filter(|(_, e)| e.same_run(of) && (!by_space || e.space == of.space)).map(|(f, _)| f).collect();
         match same[..] {
             [] => Ok(None),
             [file] => Ok(Some(file.clone())),

@@ -38,7 +38,8 @@ pub(super) fn read(plan: &TrialsPlan, found: &mut Findings) -> Option<(Vec<Targe
             parcels::read(listed, parcels, plan, found)
         }
     }?;
-    let place = |run: &Run| plan.subjects.as_ref().and_then(|s| s.iter().position(|s| is(s, run.entities.subject.as_deref())));
+    let place =
+        |run: &Run| plan.subjects.as_ref().and_then(|s| s.iter().position(|s| is(s, run.entities.subject.as_deref())));
     runs.sort_by(|a, b| (place(a), a.entities.order()).cmp(&(place(b), b.entities.order())));
     Some((targets, runs))
 }

@@ -29,7 +29,9 @@ pub(super) fn read(folder: &Path, plan: &TrialsPlan, found: &mut Findings) -> Op
         files.into_iter().map(|f| (f.clone(), Entities::of(&f))).filter(|(_, e)| wanted(plan, e)).collect();
     if files.is_empty() {
         let what = "holds no .tar of the task and subjects that the study names";
-        found.problems.push(Error::new(Code::Od05, folder.display(), what).hint("Names are ds-…_sub-03_task-dis_run-1.tar"));
+        found
+            .problems
+            .push(Error::new(Code::Od05, folder.display(), what).hint("Names are ds-…_sub-03_task-dis_run-1.tar"));
         return None;
     }
     let before = found.problems.len();
@@ -140,7 +142,8 @@ fn series(path: &Path, member: &Member) -> Result<Array2<f64>> {
         return Err(Error::new(Code::Rs08, &place, format!("value {at} is {}", values[at])).expected("finite values"));
     }
     // INVARIANT: the product of the extents was compared with the number of values.
-    Ok(Array2::from_shape_vec((volumes, parcels).set_f(array.fortran), values).expect("as many values as the shape says"))
+    Ok(Array2::from_shape_vec((volumes, parcels).set_f(array.fortran), values)
+        .expect("as many values as the shape says"))
 }
 
 fn seconds(path: &Path, member: &Member) -> Result<f64> {
@@ -154,7 +157,7 @@ fn seconds(path: &Path, member: &Member) -> Result<f64> {
             _ => None,
         }),
     };
-    value.filter(|v| v.is_finite() && *v > 0.0).ok_or_else(|| {
-        Error::new(Code::Ni18, place, "holds no time between volumes").expected("seconds, above 0")
-    })
+    value
+        .filter(|v| v.is_finite() && *v > 0.0)
+        .ok_or_else(|| Error::new(Code::Ni18, place, "holds no time between volumes").expected("seconds, above 0"))
 }
