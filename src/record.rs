@@ -81,6 +81,9 @@ pub struct PlanRecord {
     pub score: ScoreName,
     /// Confound columns, `words` and `characters` included.
     pub confounds: Vec<String>,
+    /// How rows came about, where they are not those of a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<String>,
     /// Number type of the ridge arithmetic.
     pub precision: String,
     /// Bootstrap draws, confidence level and seed.

@@ -81,6 +81,9 @@ fn a_narrative_is_compared_by_volumes() {
     // Four delays up to 8 s: the first four volumes are no rows; the gap is the longest delay and two volumes.
     assert_eq!((&record["responses"]["n_stimuli"], &record["plan"]["gap"]), (&56.into(), &6.into()));
     assert_eq!(record["folds"][0]["test_rows"][0], "volume-00004");
+    let rows = record["plan"]["rows"].as_str().unwrap();
+    assert!(rows.contains("context causal:4") && rows.contains("delayed by 2, 4, 6, 8 s"), "{rows}");
+    assert!(study.read("out/report.html").contains("Rows are volumes, 2 s apart"));
     let confounds = record["plan"]["confounds"].to_string();
     assert_eq!(confounds, "[\"words\",\"characters\",\"nuisance_1\",\"nuisance_2\"]");
     assert_eq!(cells(&study, "out/targets.csv", &["m", "0", "r"], "mean").len(), 2);
@@ -228,7 +231,7 @@ fn published_tars_are_compared_and_short_runs_named() {
     let output = compare(
         &study,
         &shared.join("golden/encoders/bert"),
-        &["--layers", "0", "--overwrite", "--long-text", "truncate"],
+        &["--layers", "0", "--overwrite", "--long-text", "window"],
     );
     assert!(output.status.success() && !stderr(&output).contains("EV-10"), "{}", stderr(&output));
     let n = study.read("out/scores.csv").lines().nth(1).unwrap().split(',').nth(4).unwrap().to_owned();
@@ -413,4 +416,16 @@ fn a_table_of_runs_says_the_same_as_bids() {
     let output = compare(&study, &study.path("model"), &["--overwrite"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(study.read("out/scores.csv"), scores);
+}
+
+/// Records name files and not where this machine keeps them.
+#[test]
+fn what_is_left_out_is_named_without_its_folder() {
+    let study = narrative();
+    study.write("b.txt", "0 0\n".repeat(60));
+    study.edit("words.tsv", "\t10\t10.5", "\t10\t9.5");
+    compare(&study, &study.path("model"), &[]);
+    let folder = study.dir.path().to_str().unwrap().to_owned();
+    let text = study.read("out/run.json");
+    assert!(text.contains("b.txt: all 60 rows") && text.contains("EV-05") && !text.contains(&folder), "{text}");
 }

@@ -4,7 +4,7 @@ use super::resample::Words;
 use crate::error::{Code, Error, Result, Warning, first_five};
 use crate::ids::Digest;
 use crate::io::table::{Number, Table};
-use crate::io::textgrid;
+use crate::io::{file_name, textgrid};
 
 /// Labels of forced aligners that are no words.
 const NO_WORDS: [&str; 12] =
@@ -131,7 +131,9 @@ fn mend(rows: &mut [Row], timed: &[usize]) -> Option<Warning> {
     if bad.is_empty() || bad.len() as f64 > MENDABLE * timed.len() as f64 {
         return None;
     }
-    let named = first_five(bad.iter().map(|row| format!("{:?} ({})", rows[*row].word, rows[*row].place)));
+    let named = first_five(
+        bad.iter().map(|row| format!("{:?} ({})", rows[*row].word, file_name(Path::new(&rows[*row].place)))),
+    );
     for row in &bad {
         rows[*row].times = rows[*row].times.map(|(onset, _)| (onset, onset));
     }

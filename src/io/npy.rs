@@ -17,7 +17,10 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// The numbers that `bytes` hold, by NumPy's name of their type, such as `<f4`; `None` for another type, or a rest.
 pub fn decode(descr: &str, bytes: &[u8]) -> Option<Vec<f64>> {
     let kind = Kind::from_descr(descr)?;
-    (bytes.len() % kind.bytes == 0).then(|| bytes.chunks_exact(kind.bytes).map(|chunk| kind.decode(chunk)).collect())
+    bytes
+        .len()
+        .is_multiple_of(kind.bytes)
+        .then(|| bytes.chunks_exact(kind.bytes).map(|chunk| kind.decode(chunk)).collect())
 }
 
 /// Reads a numeric array as float64. A one-dimensional array comes back as one column.

@@ -14,6 +14,7 @@ use super::metrics::{self, Metrics};
 use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
 use super::report;
+use super::rows;
 use super::states::Pooled;
 use super::target_table;
 use crate::compare::{Ceiling, Comparison, LayerFit, baselines, ceilings, compare_layer};
@@ -394,6 +395,7 @@ fn record(
         ..
     } = prepared;
     warnings.extend(results.warnings);
+    let rows = rows::described(&plan);
     let n_texts = design.n_parts().unwrap_or_else(|| stimuli.distinct_texts().0.len());
     RunRecord {
         format: FORMAT,
@@ -409,6 +411,7 @@ fn record(
             alphas: plan.alphas,
             score: plan.score,
             confounds: confound_names,
+            rows,
             precision: "mixed".to_owned(),
             bootstrap: BootstrapRecord { draws: BOOTSTRAP_DRAWS, level: crate::compare::LEVEL, seed: BOOTSTRAP_SEED },
             overrides: plan.overrides,

@@ -24,7 +24,7 @@ pub(super) enum Rows {
     /// For each row its vector.
     Vectors(Vec<usize>),
     /// Words in time.
-    Volumes(Volumes),
+    Volumes(Box<Volumes>),
 }
 
 /// From words to the volumes that belong in a fit.

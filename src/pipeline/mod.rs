@@ -15,6 +15,7 @@ mod parts;
 mod preflight;
 mod report;
 mod resample;
+mod rows;
 mod runs;
 mod selftest;
 mod states;

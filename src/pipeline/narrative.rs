@@ -66,7 +66,7 @@ pub(super) fn read(
         method: narrative.method,
         delays: narrative.delays.clone(),
         kept,
-        place: plan.stimuli_path.display().to_string(),
+        place: file_name(&plan.stimuli_path),
     };
     let common = found.keep(confounds(&story, &volumes, &ids));
     let nuisance = narrative.nuisance.as_ref().map(|n| own(n, &series, &volumes, found));
@@ -96,7 +96,7 @@ pub(super) fn read(
     Some(Inputs {
         text_of_row: (0..stimuli.len()).collect(),
         stimuli,
-        design: Design { parts: Some(parts), rows: Rows::Volumes(volumes) },
+        design: Design { parts: Some(parts), rows: Rows::Volumes(Box::new(volumes)) },
         responses: Some((targets, responses)),
         whole: Some(WholeRuns::new(&volumes_kept, runs, whole)),
         confounds: common,

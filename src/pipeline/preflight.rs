@@ -125,7 +125,9 @@ impl Findings {
 
     /// Notes that something is left out, and why; the rest goes on.
     pub fn leave_out(&mut self, error: &Error) {
-        self.left_out.push(Warning::new(error.code().as_str(), error.message()));
+        // The record names files, not where this machine keeps them.
+        let message = error.message().replace(error.place(), &file_name(Path::new(error.place())));
+        self.left_out.push(Warning::new(error.code().as_str(), message));
     }
 
     /// Leaves out a subject none of whose targets varies.

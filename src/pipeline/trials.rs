@@ -1,6 +1,7 @@
 //! Inputs of a study of trials: runs with events, texts that the events name, the volumes that stand for each trial.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use ndarray::{Array1, Array2, Axis, concatenate};
@@ -14,6 +15,7 @@ use crate::bold::{Events, Window, trial_betas, twins};
 use crate::error::{Code, Error, first_five};
 use crate::features::{self, CHARACTERS, WORDS};
 use crate::ids::{StimulusId, SubjectId};
+use crate::io::file_name;
 use crate::io::table::Table;
 use crate::responses::Responses;
 use crate::stimuli::{Shown, Stimuli};
@@ -43,7 +45,13 @@ pub(super) fn read(plan: &Plan, trials: &TrialsPlan, found: &mut Findings) -> Op
         };
         let (trials_of_run, lost) = sampled;
         let step = run.repetition_time;
-        found.warnings.extend(short_run(&run.place, run.y.nrows(), step, &lost, run.events.list.len()));
+        found.warnings.extend(short_run(
+            &file_name(Path::new(&run.place)),
+            run.y.nrows(),
+            step,
+            &lost,
+            run.events.list.len(),
+        ));
         if let Some((_, samples)) = subjects.last_mut() {
             for (text, values) in trials_of_run {
                 samples.entry(text).or_default().push(values);
@@ -63,9 +71,9 @@ pub(super) fn read(plan: &Plan, trials: &TrialsPlan, found: &mut Findings) -> Op
     // Rows: every text that was shown, as often as any one subject saw it, segment by segment.
     let per_segment = trials.sampling.window.is_per_segment();
     let mut rows: Vec<(usize, usize, usize)> = Vec::new();
-    for text in 0..texts.len() {
+    for (text, shown) in texts.iter().enumerate() {
         let times = subjects.iter().filter_map(|(_, s)| s.get(&text)).map(Vec::len).max().unwrap_or(0);
-        let segments = if per_segment { texts[text].segments.len() } else { 1 };
+        let segments = if per_segment { shown.segments.len() } else { 1 };
         rows.extend((0..times).flat_map(|time| (0..segments).map(move |segment| (text, time, segment))));
     }
     let name = |(text, time, segment): &(usize, usize, usize)| {

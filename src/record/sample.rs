@@ -131,6 +131,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             alphas: AlphaGrid::default(),
             score: ScoreName::Cod,
             confounds: vec!["words".to_owned(), "characters".to_owned()],
+            rows: None,
             precision: "double".to_owned(),
             bootstrap: BootstrapRecord { draws: 2000, level: 0.95, seed: 0 },
             overrides: BTreeMap::from([("--pooling".to_owned(), "mean".to_owned())]),
