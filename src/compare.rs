@@ -14,7 +14,7 @@ pub use ceiling::{Ceiling, ceilings, share};
 pub use groups::{GroupContrast, GroupDesign, GroupMean, Outcome};
 pub use inference::{ALPHA, Fits, Inference, POWER, Settings, Tests};
 pub use layer::{
-    ByGroup, LEVEL, LayerFit, LayerScores, SubjectParts, baselines, by_subject, compare_layer, unique_cod,
+    ByGroup, LEVEL, LayerFit, LayerScores, SubjectParts, baselines, by_subject, compare_layer, target_means, unique_cod,
 };
 
 use crate::encoding::{MetricName, Score, ScoreName};

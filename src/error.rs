@@ -118,6 +118,7 @@ codes! {
     Rs09 = "RS-09", Input, "every target is constant";
     Rs11 = "RS-11", Input, "a Parquet file cannot be used";
     Rs12 = "RS-12", Input, "there are fewer rows or groups than the folds need";
+    Rs13 = "RS-13", Input, "an archive of a run is damaged or lacks a part";
     Ni01 = "NI-01", Input, "an image is no NIfTI file";
     Ni04 = "NI-04", Input, "a compressed image is damaged";
     Ni05 = "NI-05", Input, "an image is cut short";
@@ -135,14 +136,25 @@ codes! {
     Ni19 = "NI-19", Input, "an image holds NaN or infinite values where they count";
     Ni20 = "NI-20", Input, "a run is constant or a mask is empty";
     Ni21 = "NI-21", Input, "two images do not overlap";
+    Ev01 = "EV-01", Input, "an events file is empty or lacks a column";
+    Ev02 = "EV-02", Input, "an events file is not separated by tabs";
+    Ev03 = "EV-03", Input, "an events file is no clean table";
+    Ev04 = "EV-04", Input, "an event's time is no number";
     Ev05 = "EV-05", Input, "a word or event ends before it begins";
     Ev06 = "EV-06", Input, "no word or event lies within the run";
+    Ev08 = "EV-08", Input, "a trial's text is not among the stimuli";
+    Ev09 = "EV-09", Input, "an events file is not UTF-8";
+    Ev12 = "EV-12", Input, "a TextGrid cannot be used";
     Bo01 = "BO-01", Input, "a confounds table does not belong to its run";
     Bo02 = "BO-02", Input, "a run has too few volumes for the cleaning that was asked for";
     Ro01 = "RO-01", Input, "an atlas has another number of maps than labels";
     Ro02 = "RO-02", Input, "an atlas label is empty or stands twice";
     Ro04 = "RO-04", Input, "an image is no atlas";
     Ro07 = "RO-07", Input, "too many maps of an atlas are empty where the data are";
+    At01 = "AT-01", Environment, "a file that was fetched is not what it should be";
+    At02 = "AT-02", Environment, "a file could not be fetched";
+    At03 = "AT-03", Input, "an address is not encrypted";
+    At04 = "AT-04", Input, "a registry of atlases cannot be used";
     Rc01 = "RC-01", Input, "the study file cannot be understood";
     Rc02 = "RC-02", Input, "the alpha grid is impossible";
     Rc03 = "RC-03", Input, "the folds are impossible";
@@ -213,6 +225,12 @@ impl Error {
         self
     }
 
+    /// The same problem under the code of a more particular kind of input.
+    pub fn under(mut self, code: Code) -> Self {
+        self.0.code = code;
+        self
+    }
+
     /// An operating-system error while doing something to `place`.
     pub fn io(place: impl fmt::Display, doing: &str, cause: std::io::Error) -> Self {
         let code = match cause.kind() {
@@ -220,6 +238,12 @@ impl Error {
             _ => Code::Io01,
         };
         Error::new(code, place, format!("{doing} failed: {cause}")).source(cause)
+    }
+
+    /// The message without its code, for places that show the code by itself.
+    pub fn message(&self) -> String {
+        let text = self.to_string();
+        text.strip_suffix(&format!(" [{}]", self.0.code)).unwrap_or(&text).to_owned()
     }
 
     /// The stable code.
@@ -289,6 +313,11 @@ impl Problems {
             list.push(Error::new(Code::Io01, "preflight", "an unnamed problem"));
         }
         Problems(list)
+    }
+
+    /// All of them, owned.
+    pub(crate) fn into_list(self) -> Vec<Error> {
+        self.0
     }
 
     /// Adds problems.

@@ -38,6 +38,9 @@ pub struct RunRecord {
     pub folds: Vec<FoldRecord>,
     /// What it was computed with.
     pub machine: MachineRecord,
+    /// What was left out, by name, because it could not be used; the rest ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Warning>,
     /// What the user must know.
     pub warnings: Vec<Warning>,
     /// What makes the scores doubtful, the most severe first.
@@ -78,6 +81,9 @@ pub struct PlanRecord {
     pub score: ScoreName,
     /// Confound columns, `words` and `characters` included.
     pub confounds: Vec<String>,
+    /// How rows came about, where they are not those of a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<String>,
     /// Number type of the ridge arithmetic.
     pub precision: String,
     /// Permutations, their seed, and the margin of equivalence.

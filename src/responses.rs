@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::{Array2, Axis, concatenate, s};
 
 use crate::error::{Code, Error, Result, Warning, first_five};
 use crate::features::FeatureSpace;
@@ -126,6 +126,21 @@ impl Responses {
         if problems.is_empty() { Ok(all) } else { Err(problems) }
     }
 
+    /// Whether no target varies.
+    pub fn all_constant(&self) -> bool {
+        self.y.columns().into_iter().all(|column| column.iter().all(|v| *v == column[0]))
+    }
+
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Where they were read, for messages.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// Whose responses they are.
     pub fn subject(&self) -> &SubjectId {
         &self.subject
@@ -243,6 +258,18 @@ impl Cohort {
         if problems.is_empty() { Ok((cohorts, warnings)) } else { Err(problems) }
     }
 
+    /// A cohort of its own for each subject, in their order.
+    pub fn one_by_one(&self) -> Vec<Cohort> {
+        let targets = self.y.ncols() / self.subjects.len();
+        let one = |(at, subject): (usize, &SubjectId)| Cohort {
+            ids: Arc::clone(&self.ids),
+            rows: self.rows.clone(),
+            subjects: vec![subject.clone()],
+            y: self.y.slice(s![.., at * targets..(at + 1) * targets]).to_owned(),
+        };
+        self.subjects.iter().enumerate().map(one).collect()
+    }
+
     /// Per cohort and in the shape of its [`Cohort::y`]: for each subject and row the mean response of the other subjects
     /// who saw the stimulus.
     ///
@@ -318,7 +345,19 @@ impl<'a> Aligned<'a> {
         if !Arc::ptr_eq(features.ids(), &cohort.ids) && features.ids() != &cohort.ids {
             return Err(Error::new(Code::Rs07, features.name(), "holds features of other stimuli than the responses"));
         }
-        Ok(Aligned { x: features.x().select(Axis(0), &cohort.rows), cohort })
+        let mut x = features.x().select(Axis(0), &cohort.rows);
+        if features.has_own() {
+            let own = match &cohort.subjects[..] {
+                [one] => features.own(one),
+                _ => None,
+            };
+            let Some(own) = own else {
+                let found = "differ between subjects, but are put beside several or another";
+                return Err(Error::new(Code::Rs07, features.name(), found).expected("one subject at a time"));
+            };
+            x = concatenate![Axis(1), x, own.select(Axis(0), &cohort.rows)];
+        }
+        Ok(Aligned { x, cohort })
     }
 
     /// Features (rows, features).

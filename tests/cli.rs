@@ -33,9 +33,10 @@ fn record(folder: &Path) -> RunRecord {
     serde_json::from_slice(&std::fs::read(folder.join("run.json")).unwrap()).unwrap()
 }
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "scores.csv",
     "scores.parquet",
+    "targets.csv",
     "predictions.parquet",
     "comparison.csv",
     "layers.csv",

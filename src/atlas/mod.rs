@@ -13,11 +13,13 @@ mod cache;
 mod maps;
 mod parcellate;
 mod projector;
+mod registry;
 mod smooth;
 mod space;
 
 pub use maps::{Atlas, Mask};
 pub use parcellate::{Extracted, Extraction, extract};
 pub use projector::Projector;
+pub use registry::{Entry, Fetched, RemoteFile, registry};
 pub use smooth::Smoothing;
 pub use space::{Grid, Interpolation};

@@ -3,10 +3,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use crate::encoder::{LongText, Pooling};
+use crate::encoder::{Context, LongText, Pooling};
 use crate::encoding::MetricName;
 use crate::encoding::engine::Precision;
-use crate::pipeline::{Context, Want};
+use crate::pipeline::Want;
 use crate::study::{FoldKind, UniqueLayers};
 
 const EXAMPLES: &str = "\
@@ -71,6 +71,12 @@ pub(super) enum Command {
     /// Take features of words to the volumes of a run.
     #[command(after_help = super::resample::EXAMPLES)]
     Resample(super::resample::ResampleArgs),
+    /// List, show or fetch atlases that the program knows of.
+    #[command(after_help = super::atlas::EXAMPLES)]
+    Atlas(super::atlas::AtlasArgs),
+    /// List the volumes that stand for each trial of events files.
+    #[command(after_help = super::windows::EXAMPLES)]
+    Windows(super::windows::WindowsArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -150,6 +156,10 @@ pub(super) struct SharedArgs {
     /// Memory that the encoding models may use, such as 2G [default: 60 % of what is available].
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub memory: Option<u64>,
+    /// What the encoder sees of a narrative for the vector of a word: causal:N (the N words up to and including this one),
+    /// sentence, or full [default: the study's, else causal:20].
+    #[arg(long, value_name = "CONTEXT")]
+    pub context: Option<Context>,
     /// Outer folds: contiguous, group-k, leave-one-run-out, leave-one-subject-out, column or shuffled [default: the
     /// study's, else contiguous].
     #[arg(long, value_name = "KIND", value_parser = fold_kind)]

@@ -21,7 +21,10 @@ pub(super) fn run(args: Args) -> Option<Status> {
     let (result, json) = match args.command {
         Command::Compare(args) => {
             let json = args.shared.json;
-            (compare(args), json)
+            match compare(args) {
+                Ok(status) => return status,
+                Err(problems) => (Err(problems), json),
+            }
         }
         Command::Check(args) => match check(&args) {
             Ok(status) => return status,
@@ -48,6 +51,8 @@ pub(super) fn run(args: Args) -> Option<Status> {
             Err(problems) => (Err(problems), args.json),
         },
         Command::Resample(args) => (super::resample::run(&args), args.json),
+        Command::Atlas(args) => (super::atlas::run(&args), args.json),
+        Command::Windows(args) => (super::windows::run(&args), args.json),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "brainscore", &mut script);
@@ -91,6 +96,7 @@ pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
         unique: shared.unique,
         precision: shared.precision,
         memory: shared.memory,
+        context: shared.context,
         folds: shared.folds,
         allow_leaky_folds: shared.allow_leaky_folds,
         inference,
@@ -120,7 +126,8 @@ pub(super) fn plan(checkpoints: &[String], study: &Path, overrides: &Overrides) 
     }
 }
 
-fn compare(args: CompareArgs) -> Result<(), Problems> {
+/// Status `Partial` when something was left out by name.
+fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
     let progress = Progress::new();
     let overrides = Overrides { untrained: args.untrained, metrics: args.metrics, ..overrides(&args.shared) };
@@ -139,7 +146,10 @@ fn compare(args: CompareArgs) -> Result<(), Problems> {
         say(&report::text_summary(&finished.record));
         say(&format!("report: {}", finished.folder.join("report.html").display()));
     }
-    Ok(())
+    for one in &finished.record.left_out {
+        note(&format!("error: {one}"));
+    }
+    Ok((!finished.record.left_out.is_empty()).then_some(Status::Partial))
 }
 
 /// The cache that the flags ask for.
@@ -288,6 +298,7 @@ fn summary(finished: &Finished) -> serde_json::Value {
         "profile_differences": comparison.profile_differences,
         "group_contrasts": comparison.group_contrasts,
         "tests": comparison.tests,
+        "left_out": finished.record.left_out,
         "warnings": finished.record.warnings,
     })
 }
@@ -304,6 +315,7 @@ fn check(args: &CheckArgs) -> Result<Option<Status>, Problems> {
     let audited = pipeline::check(plan, &Progress::new())?;
     let prepared = &audited.prepared;
     warnings(&prepared.warnings);
+    warnings(&prepared.left_out);
     if args.shared.json {
         let mut overview = overview_json(prepared);
         overview["audit"] = json!(audited.findings);

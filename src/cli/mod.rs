@@ -1,6 +1,7 @@
 //! The command line: the only place that prints.
 
 mod args;
+mod atlas;
 mod audit;
 mod commands;
 mod messages;
@@ -8,6 +9,7 @@ mod parcellate;
 mod progress;
 mod resample;
 mod selftest;
+mod windows;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -183,6 +183,12 @@ impl Replicated {
     }
 }
 
+/// Mean over subjects of every target's score, and its interval.
+pub fn target_means(fit: &LayerFit, name: ScoreName, resamples: &Resamples) -> Vec<(Score, Option<Interval>)> {
+    let (means, intervals) = Replicated::new(fit, name, resamples).intervals(resamples);
+    means.iter().zip(intervals).map(|(mean, i)| (Score::from_nan(*mean, fit.first_reason(name)), i)).collect()
+}
+
 /// Confidence level of all intervals.
 pub const LEVEL: f64 = 0.95;
 

@@ -1,9 +1,9 @@
 //! What a model is given to predict with: one row per stimulus, one column per feature.
 
 mod confounds;
-mod hrf;
 mod oasm;
 mod resample;
+mod story;
 mod timeline;
 
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use ndarray::{Array2, ArrayView2};
 pub use confounds::{CHARACTERS, CONFOUNDS, WORDS, confounds};
 pub use oasm::{OASM, oasm};
 pub use resample::{Method, Resampled, Words, resample};
+pub use story::{Story, WordColumns};
 pub use timeline::{Timeline, delay};
 
-use crate::ids::StimulusId;
+use crate::ids::{StimulusId, SubjectId};
 
 /// A named feature matrix whose rows are the stimuli, in the order of their table.
 #[derive(Debug, Clone)]
@@ -23,6 +24,7 @@ pub struct FeatureSpace {
     name: String,
     ids: Arc<[StimulusId]>,
     x: Array2<f64>,
+    own: Vec<(SubjectId, Array2<f64>)>,
 }
 
 impl FeatureSpace {
@@ -32,7 +34,7 @@ impl FeatureSpace {
     /// When there is not one row per stimulus: a defect of the caller.
     pub fn new(name: impl Into<String>, ids: Arc<[StimulusId]>, x: Array2<f64>) -> FeatureSpace {
         assert_eq!(x.nrows(), ids.len(), "one row per stimulus");
-        FeatureSpace { name: name.into(), ids, x }
+        FeatureSpace { name: name.into(), ids, x, own: Vec::new() }
     }
 
     /// The features of stimuli from vectors of their distinct texts: `of_row` says which text a stimulus holds,
@@ -46,6 +48,26 @@ impl FeatureSpace {
     ) -> FeatureSpace {
         let x = Array2::from_shape_fn((of_row.len(), width), |(row, j)| f64::from(vectors[of_row[row] * width + j]));
         FeatureSpace::new(name, ids, x)
+    }
+
+    /// Adds columns that differ between subjects, such as head movement: for each subject (stimuli, columns).
+    ///
+    /// # Panics
+    /// When there is not one row per stimulus: a defect of the caller.
+    pub fn with_own(mut self, own: Vec<(SubjectId, Array2<f64>)>) -> FeatureSpace {
+        assert!(own.iter().all(|(_, x)| x.nrows() == self.ids.len()), "one row per stimulus");
+        self.own = own;
+        self
+    }
+
+    /// Whether features differ between subjects.
+    pub fn has_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    /// The columns that a subject alone has.
+    pub fn own(&self, subject: &SubjectId) -> Option<ArrayView2<'_, f64>> {
+        self.own.iter().find(|(s, _)| s == subject).map(|(_, x)| x.view())
     }
 
     /// What the features are, for messages.

@@ -4,8 +4,8 @@ use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::hrf::Response;
 use super::timeline::Timeline;
+use crate::bold::Response;
 use crate::error::{Code, Error, Result, Warning};
 use crate::ids::Digest;
 use crate::io::table::Table;
@@ -29,11 +29,20 @@ impl Words {
     pub fn read(path: &Path) -> Result<Words> {
         let table = Table::read(path)?;
         let (onsets, offsets) = (table.finite_numbers("onset")?, table.finite_numbers("offset")?);
+        Words::new(onsets.into_iter().zip(offsets).collect(), table.digest(), &|row| table.place(row))
+    }
+
+    /// Words by their onsets and offsets (s); `place` says where one stands.
+    ///
+    /// # Errors
+    /// `EV-05` for a word that ends before it begins.
+    pub fn new(times: Vec<(f64, f64)>, digest: Digest, place: &dyn Fn(usize) -> String) -> Result<Words> {
+        let (onsets, offsets): (Vec<f64>, Vec<f64>) = times.into_iter().unzip();
         if let Some(row) = (0..onsets.len()).find(|i| offsets[*i] < onsets[*i]) {
             let found = format!("the word begins at {} s and ends at {} s", onsets[row], offsets[row]);
-            return Err(Error::new(Code::Ev05, table.place(row), found).expected("an end after the beginning"));
+            return Err(Error::new(Code::Ev05, place(row), found).expected("an end after the beginning"));
         }
-        Ok(Words { onsets, offsets, digest: table.digest() })
+        Ok(Words { onsets, offsets, digest })
     }
 
     /// Number of words.
@@ -55,19 +64,24 @@ impl Words {
         (self.onsets[word] + self.offsets[word]) / 2.0
     }
 
-    /// The words whose middle lies in each volume; a warning for those that lie in none.
+    /// The words whose middle lies in each volume.
+    pub fn in_volumes(&self, timeline: &Timeline) -> Vec<Vec<usize>> {
+        let mut volumes = vec![Vec::new(); timeline.volumes()];
+        for word in 0..self.len() {
+            if let Some(volume) = timeline.volume_of(self.middle(word)) {
+                volumes[volume].push(word);
+            }
+        }
+        volumes
+    }
+
+    /// As [`Words::in_volumes`]; a warning for those that lie in none.
     ///
     /// # Errors
     /// `EV-06` when no word lies within the volumes.
     fn by_volume(&self, timeline: &Timeline, place: &str) -> Result<(Vec<Vec<usize>>, Option<Warning>)> {
-        let mut volumes = vec![Vec::new(); timeline.volumes()];
-        let mut outside = 0;
-        for word in 0..self.len() {
-            match timeline.volume_of(self.middle(word)) {
-                Some(volume) => volumes[volume].push(word),
-                None => outside += 1,
-            }
-        }
+        let volumes = self.in_volumes(timeline);
+        let outside = self.len() - volumes.iter().map(Vec::len).sum::<usize>();
         let (first, end) = (timeline.start(0), timeline.start(timeline.volumes()));
         if outside == self.len() {
             let last = self.onsets.iter().fold(f64::NEG_INFINITY, |m, v| m.max(*v));

@@ -69,6 +69,17 @@ impl Timeline {
         self.run_starts.iter().copied().zip(ends)
     }
 
+    /// Volumes whose every delayed sample lies within their run: the rows of a fit.
+    pub fn valid(&self, delays: &[f64]) -> Vec<bool> {
+        let places: Vec<_> = delays.iter().map(|d| self.delayed(*d)).collect();
+        (0..self.volumes).map(|row| places.iter().all(|p| p[row].is_some())).collect()
+    }
+
+    /// The run of each volume, from 0.
+    pub fn run_of(&self) -> Vec<usize> {
+        self.runs().enumerate().flat_map(|(run, (first, end))| std::iter::repeat_n(run, end - first)).collect()
+    }
+
     /// Which volumes a delayed volume is made of: for each row the row below and the share of the one above, or nothing
     /// where the delay leaves the run.
     fn delayed(&self, delay: f64) -> Vec<Option<(usize, f64)>> {

@@ -2,11 +2,15 @@
 
 pub mod atomic;
 pub mod bounded;
+pub mod download;
+pub mod matrix;
 pub mod nifti;
 pub mod npy;
 pub mod pickle;
 pub mod table;
+pub mod tar;
 mod text_table;
+pub mod textgrid;
 
 use std::path::{Path, PathBuf};
 

@@ -56,7 +56,12 @@ impl Table {
 
     fn read_text(path: &Path, separator: u8) -> Result<Table> {
         let FileBytes { bytes, digest } = bounded::read(path, bounded::MAX_TABLE_BYTES, "a table")?;
-        let text = bounded::decode_utf8(path, &bytes, Code::Sc06)?;
+        Table::parse(path, &bytes, digest, separator)
+    }
+
+    /// Parses the bytes of a delimited text table; `path` is used in messages.
+    pub fn parse(path: &Path, bytes: &[u8], digest: Digest, separator: u8) -> Result<Table> {
+        let text = bounded::decode_utf8(path, bytes, Code::Sc06)?;
         // Old Mac line ends: a carriage return alone.
         let text = if text.contains('\r') && !text.contains('\n') { &text.replace('\r', "\n") } else { text };
         if text.trim().is_empty() {

@@ -14,15 +14,17 @@ use super::metrics::{self, Metrics};
 use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
 use super::report;
-use super::states::{Pooled, extract};
+use super::rows;
+use super::states::Pooled;
+use super::target_table;
 use super::unique::add_unique;
-use crate::compare::{Ceiling, Comparison, baselines, ceilings, compare_layer};
+use crate::compare::{Ceiling, Comparison, LayerFit, baselines, ceilings, compare_layer};
 use crate::compute::cpu::{self, blas_description, single_threaded_blas};
 use crate::encoder::{Attestation, AttestedTensors, attest};
 use crate::encoding::EDGE_LIMIT;
 use crate::encoding::ceiling::SubjectRows;
 use crate::error::{Code, Error, Problems, Result, Warning};
-use crate::features::{self, CHARACTERS, FeatureSpace, WORDS};
+use crate::features::{self, FeatureSpace};
 use crate::ids::Layer;
 use crate::io::table::write_parquet_batches;
 use crate::record::{
@@ -153,7 +155,7 @@ fn run_into(
     let mut layer_zero = Vec::new();
     for (index, open) in prepared.checkpoints.iter().enumerate() {
         let pooling = prepared.plan.pooling;
-        let found = extract(&open.checkpoint, &open.tokens, pooling, &open.layers, cache, watch)?;
+        let found = open.states(pooling, &open.layers, cache, watch)?;
         layer_zero.extend(audit::layer_zero(&prepared, index, &found.layers));
         states.push(found.layers);
         extraction.push(found.record);
@@ -174,6 +176,13 @@ fn run_into(
     outputs::write_comparison(folder, &results.comparison, prepared.targets.len(), prepared.plan.folds)?;
     outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
     outputs::write_groups(folder, &results.comparison, prepared.plan.folds)?;
+    target_table::write(
+        folder,
+        &prepared,
+        &results.fits,
+        &results.confounds.fit,
+        &resamples_of(&results.confounds.fit),
+    )?;
     ceiling_tables::write(folder, &prepared, &results.comparison)?;
     clock.lap("tables");
     let measured =
@@ -218,12 +227,11 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
     layers.dedup();
     let total: usize = states.iter().map(Vec::len).sum();
     watch.begin("encoding models", "fits", total as u64 + 2);
-    let confounds = features::confounds(&prepared.stimuli, &prepared.ids);
-    let baseline = fit_space(prepared, &confounds, watch)?;
+    let baseline = fit_space(prepared, &prepared.confounds, watch)?;
     watch.advance(1);
     let oasm = fit_space(prepared, &features::oasm(&prepared.stimuli, &prepared.ids), watch)?;
     watch.advance(1);
-    let resamples = Resamples::new(baseline.fit.n_units(), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
+    let resamples = resamples_of(&baseline.fit);
     let score = prepared.plan.score;
     let mut comparison = Comparison::new(score, &labels, &baseline.fit, prepared.subjects.len(), &resamples);
     comparison.oasm = baselines(&oasm.fit, &resamples);
@@ -248,7 +256,7 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
                     let fitted: Result<Vec<(usize, SpaceFit, Vec<metrics::Measured>)>> = spaces
                         .into_iter()
                         .map(|(checkpoint, pooled)| {
-                            let space = layer_features(prepared, checkpoint, pooled);
+                            let space = layer_features(prepared, checkpoint, pooled)?;
                             let fit = fit_space(prepared, &space, watch)?;
                             let more = wanted.of(prepared, &space, &fit)?;
                             watch.advance(1);
@@ -277,7 +285,7 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
         Ok(())
     })?;
     watch.end();
-    add_unique(prepared, states, &confounds, &baseline.fit, &mut fits, &mut comparison, &resamples, watch)?;
+    add_unique(prepared, states, &baseline.fit, &mut fits, &mut comparison, &resamples, watch)?;
     let all: Vec<_> = fits.iter().map(|c| (c.label.as_str(), c.layers.as_slice())).collect();
     comparison.test(&all, &baseline.fit, &prepared.plan.inference, &resamples);
     if let Some(groups) = &prepared.groups {
@@ -300,8 +308,20 @@ pub(super) fn ceilings_of(prepared: &Prepared) -> Vec<Ceiling> {
             })
         })
         .collect();
+    if let Some(whole) = &prepared.whole {
+        let rows: Vec<usize> = (0..whole.runs.len()).collect();
+        let present = whole.subjects.iter().filter(|(subject, _)| prepared.subjects.contains(subject));
+        let subjects: Vec<SubjectRows<'_>> = present.map(|(_, y)| SubjectRows { rows: &rows, y: y.view() }).collect();
+        let folds = whole.folds(&prepared.folds);
+        return ceilings(&subjects, &whole.runs, &rows, &folds, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
+    }
     let runs = prepared.stimuli.runs();
     ceilings(&subjects, &runs, &prepared.text_of_row, &prepared.folds, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
+}
+
+/// The resamples of all intervals of a run.
+fn resamples_of(fit: &LayerFit) -> Resamples {
+    Resamples::new(fit.n_units(), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
 }
 
 /// The pooled states of one layer, by checkpoint.
@@ -310,12 +330,11 @@ fn of_layer(states: &[Vec<Pooled>], layer: Layer) -> Vec<(usize, &Pooled)> {
     states.iter().enumerate().filter_map(|(c, all)| Some((c, &all[found(all)?]))).collect()
 }
 
-/// One layer of a checkpoint as features of the stimuli.
-pub(super) fn layer_features(prepared: &Prepared, checkpoint: usize, pooled: &Pooled) -> FeatureSpace {
+/// One layer of a checkpoint as features of the rows.
+pub(super) fn layer_features(prepared: &Prepared, checkpoint: usize, pooled: &Pooled) -> Result<FeatureSpace> {
     let open = &prepared.checkpoints[checkpoint].checkpoint;
     let name = format!("layer {} of {}", pooled.layer, open.record().label);
-    let ids = Arc::clone(&prepared.ids);
-    FeatureSpace::from_texts(name, ids, &pooled.vectors, open.width(), &prepared.text_of_row)
+    prepared.design.space(name, Arc::clone(&prepared.ids), &pooled.vectors, open.width())
 }
 
 /// How often the chosen alpha lay at the edge of its grid.
@@ -371,11 +390,23 @@ fn record(
     planted: Option<Planted>,
     timings: Vec<StageRecord>,
 ) -> RunRecord {
-    let Prepared { plan, stimuli, subjects, targets, folds, checkpoints, inputs, mut warnings, .. } = prepared;
+    let Prepared {
+        plan,
+        stimuli,
+        design,
+        confound_names,
+        left_out,
+        subjects,
+        targets,
+        folds,
+        checkpoints,
+        inputs,
+        mut warnings,
+        ..
+    } = prepared;
     warnings.extend(results.warnings);
-    let n_texts = stimuli.distinct_texts().0.len();
-    let confounds =
-        [WORDS, CHARACTERS].into_iter().map(str::to_owned).chain(plan.columns.confounds.iter().cloned()).collect();
+    let rows = rows::described(&plan);
+    let n_texts = design.n_parts().unwrap_or_else(|| stimuli.distinct_texts().0.len());
     RunRecord {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -389,7 +420,8 @@ fn record(
             untrained: plan.untrained,
             alphas: plan.alphas,
             score: plan.score,
-            confounds,
+            confounds: confound_names,
+            rows,
             inference: plan.inference,
             precision: plan.precision.as_str().to_owned(),
             unique: plan.unique.as_str().to_owned(),
@@ -417,6 +449,7 @@ fn record(
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             blas: blas_description(),
         },
+        left_out,
         warnings,
         audit: Vec::new(),
         timings,

@@ -12,7 +12,6 @@ use serde::Serialize;
 use super::preflight::{OpenCheckpoint, Prepared};
 use crate::compute::cpu::{self, Real};
 use crate::encoding::engine::{Precision, Size};
-use crate::features;
 use crate::study::{BOOTSTRAP_DRAWS, UniqueLayers};
 
 /// Share of the speed of a large matrix product that a forward pass reaches.
@@ -128,7 +127,7 @@ fn encoding(prepared: &Prepared, speed: &Speed) -> (f64, f64) {
     let precision = prepared.plan.precision;
     let decomposing = if precision == Precision::Single { speed.single } else { speed.double };
     let searching = if precision == Precision::Double { speed.double } else { speed.single };
-    let confounds = features::confounds(&prepared.stimuli, &prepared.ids).x().ncols();
+    let confounds = prepared.confound_names.len();
     let (mut plain, mut unique) = (0.0, 0.0);
     let targets = (prepared.subjects.len() * prepared.targets.len()) as f64;
     for open in &prepared.checkpoints {

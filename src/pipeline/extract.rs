@@ -6,10 +6,10 @@ use std::time::Instant;
 use ndarray::ArrayView3;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::parts::{Context, Parts, read_segments};
+use super::parts::{Parts, read_segments};
 use super::states::{Pooled, extract, for_each_window};
 use crate::compute::cpu::single_threaded_blas;
-use crate::encoder::{Checkpoint, CheckpointSpec, LongText, Pooling, Tokens};
+use crate::encoder::{Checkpoint, CheckpointSpec, Context, LongText, Pooling, Tokens};
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::ids::Layer;
 use crate::io::table::{Output, OutputTable, Table};
@@ -95,12 +95,14 @@ pub fn extract_to_files(
     let width = checkpoint.width();
     let done = match input {
         Input::Parts(parts) => {
-            let found =
-                parts.vectors(&checkpoint, plan.long_text, &layers, cache, watch).map_err(Problems::from_list)?;
+            let places = parts.places(&checkpoint, plan.long_text).map_err(Problems::from_list)?;
+            let found = places.vectors(&checkpoint, &layers, cache, watch)?;
             write_features(&found.layers, parts.len(), width, run.path())?;
             parts.write_rows(&checkpoint, run.path())?;
-            let (texts, vectors, tokens) = (parts.n_texts(), parts.len(), found.tokens);
-            Extracted { texts, tokens, vectors, layers, width, seconds: found.seconds, warnings: found.warnings }
+            let (texts, vectors) = (parts.n_texts(), parts.len());
+            let tokens = places.tokens.iter().map(|t| t.ids.len()).sum();
+            let warnings = [places.warnings, found.warnings].concat();
+            Extracted { texts, tokens, vectors, layers, width, seconds: found.forward_seconds, warnings }
         }
         Input::Texts(texts) => {
             let names: Vec<String> = (1..=texts.len()).map(|n| format!("text {n}")).collect();

@@ -1,6 +1,7 @@
 //! One feature space against all subjects: held-out predictions and scores.
 
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+use rayon::prelude::*;
 
 use super::preflight::Prepared;
 use crate::compare::{ByGroup, LayerFit, SubjectParts, by_subject};
@@ -10,7 +11,7 @@ use crate::encoding::{AlphaGrid, Folds, GroupSums, TargetScores, score};
 use crate::error::Result;
 use crate::features::FeatureSpace;
 use crate::ids::SubjectId;
-use crate::responses::Aligned;
+use crate::responses::{Aligned, Cohort};
 use crate::stats::distinct;
 use crate::watch::Watch;
 
@@ -20,7 +21,7 @@ pub struct SpaceFit {
     pub fit: LayerFit,
     /// Held-out predictions, cohort by cohort.
     pub predictions: Vec<Predictions>,
-    /// The grids that were searched, cohort by cohort.
+    /// The grids that were searched, fit by fit.
     pub grids: Vec<AlphaGrid>,
 }
 
@@ -55,7 +56,7 @@ const BAND_SEED: u64 = 0;
 /// Fits a feature space to the responses of every subject.
 pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch) -> Result<SpaceFit> {
     let options = options(prepared);
-    fit_cohorts(prepared, features, &mut |x, y, folds| {
+    fit_cohorts(prepared, &[features], &|x, y, folds| {
         engine::fit(x, y, folds, &prepared.plan.alphas, &options, watch).map(|(fit, _)| fit)
     })
 }
@@ -70,12 +71,8 @@ pub fn fit_joint(
     let options = options(prepared);
     let bands = Bands::of_sizes(&[features.x().ncols(), confounds.x().ncols()])?;
     let weights = random_weights(bands.count(), BAND_DRAWS, BAND_SEED);
-    // INVARIANT: both have a row per stimulus.
-    let x = concatenate(Axis(1), &[features.x(), confounds.x()]).expect("both have a row per stimulus");
-    let name = format!("{} and confounds", features.name());
-    let joint = FeatureSpace::new(name, std::sync::Arc::clone(features.ids()), x);
     let grid = &prepared.plan.alphas;
-    let fitted = fit_cohorts(prepared, &joint, &mut |x, y, folds| {
+    let fitted = fit_cohorts(prepared, &[features, confounds], &|x, y, folds| {
         engine::fit_banded(x, y, &bands, &weights, folds, grid, &options, watch).map(|(banded, _)| banded.fit)
     })?;
     Ok(fitted.fit)
@@ -88,62 +85,80 @@ fn options(prepared: &Prepared) -> Options {
 }
 
 /// The fit of one cohort: features, responses and folds of its rows.
-type Fit<'a> = dyn FnMut(ArrayView2<'_, f64>, ArrayView2<'_, f64>, &Folds) -> Result<CvFit> + 'a;
+type Fit<'a> = dyn Fn(ArrayView2<'_, f64>, ArrayView2<'_, f64>, &Folds) -> Result<CvFit> + Sync + 'a;
 
-fn fit_cohorts(prepared: &Prepared, features: &FeatureSpace, fit: &mut Fit<'_>) -> Result<SpaceFit> {
+/// The features of a cohort's rows, one space beside the other.
+fn joined(spaces: &[&FeatureSpace], cohort: &Cohort) -> Result<Array2<f64>> {
+    let mut all = Array2::zeros((cohort.rows().len(), 0));
+    for space in spaces {
+        let aligned = Aligned::new(space, cohort)?;
+        all = concatenate![Axis(1), all, aligned.x().view()];
+    }
+    Ok(all)
+}
+
+fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &Fit<'_>) -> Result<SpaceFit> {
     let n_targets = prepared.targets.len();
-    let mut by_id: Vec<(&SubjectId, Vec<TargetScores>)> = Vec::new();
+    let mut by_id: Vec<(SubjectId, Vec<TargetScores>)> = Vec::new();
     let mut groups = None;
     let name = prepared.plan.score;
     let alone = prepared.subjects.len() == 1;
-    let pieces = pieces(prepared);
-    let mut by_group = ByGroup::new(prepared.subjects.len(), fold_of_group(prepared, &pieces, alone));
+    let units = units(prepared);
+    let mut by_group = ByGroup::new(prepared.subjects.len(), fold_of_group(prepared, &units, alone));
     let (mut predictions, mut grids) = (Vec::new(), Vec::new());
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
-        let aligned = Aligned::new(features, cohort)?;
         let folds = prepared.folds.subset(cohort.rows());
         let others = prepared.others.get(index).map(|y| y.view());
-        let fit = fit(aligned.x().view(), others.unwrap_or(cohort.y().view()), &folds)?;
-        let mut scores = score(cohort.y().view(), &fit, &folds);
-        let of_row: Vec<usize> = cohort.rows().iter().map(|r| pieces[*r]).collect();
+        let trained = others.unwrap_or(cohort.y().view());
+        let of_row: Vec<usize> = cohort.rows().iter().map(|r| units[*r]).collect();
         let of_row = if alone { numbered(&of_row) } else { of_row };
         let fold_names: Vec<usize> =
             (0..folds.count()).map(|k| prepared.folds.of_row()[cohort.rows()[folds.test_rows(k)[0]]]).collect();
-        for (s, (subject, own)) in cohort.subjects().iter().zip(scores.chunks(n_targets)).enumerate() {
-            let columns = s![.., s * n_targets..(s + 1) * n_targets];
-            let y = cohort.y().slice(columns);
-            let sums = GroupSums::of(y, fit.predicted.slice(columns), fit.train_mean.slice(columns), &folds, &of_row);
-            let at = prepared.subjects.iter().position(|s| s == subject).unwrap_or(s);
-            let parts = SubjectParts {
-                sums: &sums,
-                inner_error: fit.inner_error.slice(columns),
-                folds: &fold_names,
-                y,
-                scores: own,
-            };
-            by_group.enter(at, &parts, name);
-            groups = alone.then_some(sums);
+        // Features that differ between subjects: every subject has a fit of its own.
+        let apart = spaces.iter().any(|space| space.has_own());
+        let parts = if apart { cohort.one_by_one() } else { vec![cohort.clone()] };
+        let fits: Result<Vec<CvFit>> = parts
+            .par_iter()
+            .enumerate()
+            .map(|(at, part)| {
+                let width = part.y().ncols();
+                let trained = trained.slice(s![.., at * width..(at + 1) * width]);
+                fit(joined(spaces, part)?.view(), trained, &folds)
+            })
+            .collect();
+        let mut values = Array2::zeros((cohort.rows().len(), 0));
+        let mut train_mean = Array2::zeros((folds.count(), 0));
+        for (part, fit) in parts.iter().zip(fits?) {
+            let mut scores = score(part.y().view(), &fit, &folds);
+            for (s, (subject, own)) in part.subjects().iter().zip(scores.chunks(n_targets)).enumerate() {
+                let columns = s![.., s * n_targets..(s + 1) * n_targets];
+                let y = part.y().slice(columns);
+                let sums =
+                    GroupSums::of(y, fit.predicted.slice(columns), fit.train_mean.slice(columns), &folds, &of_row);
+                let at = prepared.subjects.iter().position(|s| s == subject).unwrap_or(s);
+                let entered = SubjectParts {
+                    sums: &sums,
+                    inner_error: fit.inner_error.slice(columns),
+                    folds: &fold_names,
+                    y,
+                    scores: own,
+                };
+                by_group.enter(at, &entered, name);
+                groups = alone.then_some(sums);
+            }
+            // Fold by fold values are many; the tables hold their summary.
+            scores.iter_mut().for_each(|s| s.per_fold = Vec::new());
+            by_id.extend(part.subjects().iter().cloned().zip(by_subject(scores, n_targets)));
+            values = concatenate![Axis(1), values, fit.predicted];
+            train_mean = concatenate![Axis(1), train_mean, fit.train_mean];
+            grids.push(fit.grid);
         }
-        // Fold by fold values are many; the tables hold their summary.
-        scores.iter_mut().for_each(|s| s.per_fold = Vec::new());
-        by_id.extend(cohort.subjects().iter().zip(by_subject(scores, n_targets)));
-        predictions.push(Predictions {
-            cohort: index,
-            folds: folds.of_row().to_vec(),
-            values: fit.predicted,
-            train_mean: fit.train_mean,
-        });
-        grids.push(fit.grid);
+        predictions.push(Predictions { cohort: index, folds: folds.of_row().to_vec(), values, train_mean });
     }
     // Back into the order of the study, whatever cohorts there were.
-    by_id.sort_by_key(|(subject, _)| prepared.subjects.iter().position(|s| s == *subject));
+    by_id.sort_by_key(|(subject, _)| prepared.subjects.iter().position(|s| s == subject));
     let scores = by_id.into_iter().map(|(_, scores)| scores).collect();
     Ok(SpaceFit { fit: LayerFit { scores, groups, by_group: Some(by_group), joint: None }, predictions, grids })
-}
-
-/// The group of each stimulus. A group that shuffled folds tear apart is resampled in its pieces.
-fn pieces(prepared: &Prepared) -> Vec<usize> {
-    distinct(prepared.stimuli.groups().iter().zip(prepared.folds.of_row()))
 }
 
 /// What is resampled, row by row: the group; of a group that shuffled folds tear apart, its pieces.
@@ -156,12 +171,12 @@ fn units(prepared: &Prepared) -> Vec<usize> {
 }
 
 /// The outer fold of each group; with one subject, of each group that it saw.
-fn fold_of_group(prepared: &Prepared, pieces: &[usize], alone: bool) -> Vec<usize> {
+fn fold_of_group(prepared: &Prepared, units: &[usize], alone: bool) -> Vec<usize> {
     let rows: Vec<usize> = match prepared.cohorts.first() {
         Some(cohort) if alone => cohort.rows().to_vec(),
         _ => (0..prepared.stimuli.len()).collect(),
     };
-    let groups: Vec<usize> = rows.iter().map(|r| pieces[*r]).collect();
+    let groups: Vec<usize> = rows.iter().map(|r| units[*r]).collect();
     let groups = if alone { numbered(&groups) } else { groups };
     let mut fold = vec![0; groups.iter().max().map_or(0, |g| g + 1)];
     for (row, group) in rows.iter().zip(groups) {

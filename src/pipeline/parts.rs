@@ -5,12 +5,11 @@
 //! overlap the part's. Equal contexts run once.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use super::states::{Pooled, Wanted, extract_wanted};
-use crate::encoder::{Checkpoint, LongText, Tokens};
+use super::states::{Extraction, Pooled, Wanted, extract_wanted};
+use crate::encoder::{Checkpoint, Context, LongText, Tokens};
 use crate::error::{Code, Error, Result, Warning};
 use crate::ids::Layer;
 use crate::io::bounded;
@@ -20,47 +19,6 @@ use crate::watch::Watch;
 
 /// What stands between segments in a table.
 const SEPARATOR: &str = "|||";
-
-/// What an encoder sees of a text when it gives the vector of a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Context {
-    /// The whole text; a bidirectional encoder sees the words that follow.
-    Full,
-    /// The word's sentence. A sentence ends with a word whose last character is `.`, `!` or `?`, and with the text.
-    Sentence,
-    /// So many words up to and including this one.
-    Causal(usize),
-}
-
-impl Default for Context {
-    fn default() -> Self {
-        Context::Causal(20)
-    }
-}
-
-impl fmt::Display for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Context::Full => f.write_str("full"),
-            Context::Sentence => f.write_str("sentence"),
-            Context::Causal(n) => write!(f, "causal:{n}"),
-        }
-    }
-}
-
-impl std::str::FromStr for Context {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Context, String> {
-        let words = text.strip_prefix("causal:").and_then(|n| n.parse().ok()).filter(|n| *n > 0);
-        match (text, words) {
-            ("full", _) => Ok(Context::Full),
-            ("sentence", _) => Ok(Context::Sentence),
-            (_, Some(n)) => Ok(Context::Causal(n)),
-            _ => Err("expected full, sentence, or causal:N with N words, such as causal:20".to_owned()),
-        }
-    }
-}
 
 /// A part of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,16 +44,50 @@ pub(super) struct Parts {
     context: Option<Context>,
 }
 
-/// The vectors of parts.
-pub(super) struct PartVectors {
-    /// One vector per part and layer.
-    pub layers: Vec<Pooled>,
-    /// Number of tokens that the contexts have together.
-    pub tokens: usize,
-    /// Seconds of the forward passes, without loading the weights.
-    pub seconds: f64,
+/// Parts in the tokens of a checkpoint.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The tokens of every distinct context.
+    pub tokens: Vec<Tokens>,
+    /// For each context the tokens that its vectors are the means of.
+    wanted: Vec<Vec<Vec<usize>>>,
+    /// For each part its context and its vector there.
+    vector_of: Vec<(usize, usize)>,
     /// What the user must know.
     pub warnings: Vec<Warning>,
+}
+
+impl Places {
+    /// The vector of every part at every layer.
+    pub fn vectors(
+        &self,
+        checkpoint: &Checkpoint,
+        layers: &[Layer],
+        cache: Option<&StateCache>,
+        watch: &dyn Watch,
+    ) -> Result<Extraction> {
+        let mut found = extract_wanted(checkpoint, &self.tokens, Wanted::Means(&self.wanted), layers, cache, watch)?;
+        let mut total = 0;
+        let begins: Vec<usize> = self
+            .wanted
+            .iter()
+            .map(|vectors| {
+                total += vectors.len();
+                total - vectors.len()
+            })
+            .collect();
+        let width = checkpoint.width();
+        let spread = |pooled: Pooled| {
+            let mut vectors = Vec::with_capacity(self.vector_of.len() * width);
+            for (context, vector) in &self.vector_of {
+                let at = (begins[*context] + vector) * width;
+                vectors.extend_from_slice(&pooled.vectors[at..at + width]);
+            }
+            Pooled { layer: pooled.layer, vectors }
+        };
+        found.layers = found.layers.into_iter().map(spread).collect();
+        Ok(found)
+    }
 }
 
 impl Parts {
@@ -110,21 +102,42 @@ impl Parts {
             if words.is_empty() {
                 problems.push(Error::new(Code::Sc03, format!("text {}", text + 1), "is blank").expected("words"));
             }
-            let sentences = sentences(content, &words);
-            for (number, bytes) in words.iter().enumerate() {
-                let context = match context {
-                    Context::Full => 0..content.len(),
-                    Context::Sentence => sentences[number].clone(),
-                    Context::Causal(n) => words[(number + 1).saturating_sub(n)].start..bytes.end,
-                };
-                parts.push(Part { text, number, bytes: bytes.clone(), context });
-            }
+            parts.extend(Parts::spans(text, content, &words, context));
         }
         if problems.is_empty() {
             Ok(Parts { kind: "word", texts, parts, context: Some(context) })
         } else {
             Err(problems)
         }
+    }
+
+    /// The words of one text, as a table lists them.
+    pub fn listed(words: &[String], context: Context) -> Parts {
+        let mut text = String::new();
+        let mut spans = Vec::with_capacity(words.len());
+        for word in words {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            spans.push(text.len()..text.len() + word.len());
+            text.push_str(word);
+        }
+        let parts = Parts::spans(0, &text, &spans, context);
+        Parts { kind: "word", texts: vec![text], parts, context: Some(context) }
+    }
+
+    /// Words at `spans` of a text, with their contexts.
+    fn spans(text: usize, content: &str, spans: &[Range<usize>], context: Context) -> Vec<Part> {
+        let sentences = sentences(content, spans);
+        let part = |(number, bytes): (usize, &Range<usize>)| {
+            let context = match context {
+                Context::Full => 0..content.len(),
+                Context::Sentence => sentences[number].clone(),
+                Context::Causal(n) => spans[(number + 1).saturating_sub(n)].start..bytes.end,
+            };
+            Part { text, number, bytes: bytes.clone(), context }
+        };
+        spans.iter().enumerate().map(part).collect()
     }
 
     /// Every segment, each with the text before it as its context. Segments are trimmed and joined by single spaces.
@@ -185,18 +198,11 @@ impl Parts {
         matches!(self.context, Some(Context::Full | Context::Sentence)) && !checkpoint.is_causal()
     }
 
-    /// The vector of every part at every layer.
+    /// Where every part stands in the tokens of its context.
     ///
     /// # Errors
-    /// All contexts that cannot be encoded and all parts without tokens; then whatever goes wrong on the way.
-    pub fn vectors(
-        &self,
-        checkpoint: &Checkpoint,
-        long: LongText,
-        layers: &[Layer],
-        cache: Option<&StateCache>,
-        watch: &dyn Watch,
-    ) -> std::result::Result<PartVectors, Vec<Error>> {
+    /// All contexts that cannot be encoded and all parts without tokens.
+    pub fn places(&self, checkpoint: &Checkpoint, long: LongText) -> std::result::Result<Places, Vec<Error>> {
         // Every distinct context once, named after the first part that needs it.
         let (mut contexts, mut names, mut known) = (Vec::<&str>::new(), Vec::<String>::new(), HashMap::new());
         let context_of: Vec<usize> = self
@@ -211,8 +217,8 @@ impl Parts {
                 })
             })
             .collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let tokens = checkpoint.tokenize_long(&contexts, &names, long)?;
+        let short: Vec<&str> = names.iter().map(String::as_str).collect();
+        let tokens = checkpoint.tokenize_long(&contexts, &short, long)?;
         let spans: Vec<Spans> = tokens.iter().map(Spans::new).collect();
 
         // Every distinct place in a context once.
@@ -249,27 +255,7 @@ impl Parts {
         if !problems.is_empty() {
             return Err(problems);
         }
-
-        let found =
-            extract_wanted(checkpoint, &tokens, Wanted::Means(&wanted), layers, cache, watch).map_err(|e| vec![e])?;
-        let mut total = 0;
-        let begins: Vec<usize> = wanted
-            .iter()
-            .map(|vectors| {
-                total += vectors.len();
-                total - vectors.len()
-            })
-            .collect();
-        let width = checkpoint.width();
-        let spread = |pooled: Pooled| {
-            let mut vectors = Vec::with_capacity(vector_of.len() * width);
-            for (context, vector) in &vector_of {
-                let at = (begins[*context] + vector) * width;
-                vectors.extend_from_slice(&pooled.vectors[at..at + width]);
-            }
-            Pooled { layer: pooled.layer, vectors }
-        };
-        let mut warnings: Vec<Warning> = checkpoint.long_texts(&tokens, &names).into_iter().collect();
+        let mut warnings: Vec<Warning> = checkpoint.long_texts(&tokens, &short).into_iter().collect();
         if let Some(context) = self.context.filter(|_| self.sees_future(checkpoint)) {
             let label = &checkpoint.record().label;
             warnings.push(Warning::new(
@@ -277,10 +263,7 @@ impl Parts {
                 format!("{label:?} is bidirectional: in context {context} the vectors of words depend on the words behind them; causal:N does not let them"),
             ));
         }
-        warnings.extend(found.warnings);
-        let tokens = tokens.iter().map(|t| t.ids.len()).sum();
-        let seconds = found.forward_seconds;
-        Ok(PartVectors { layers: found.layers.into_iter().map(spread).collect(), tokens, seconds, warnings })
+        Ok(Places { tokens, wanted, vector_of, warnings })
     }
 
     fn place(&self, part: &Part) -> String {
@@ -433,16 +416,6 @@ mod tests {
         assert_eq!(parts.texts, ["One. Two."]);
         assert_eq!(parts.parts[1].bytes, 5..9);
         assert_eq!((&parts.parts[0].context, &parts.parts[1].context), (&(0..4), &(0..9)));
-    }
-
-    #[test]
-    fn contexts_have_names() {
-        for text in ["full", "sentence", "causal:7"] {
-            assert_eq!(text.parse::<Context>().unwrap().to_string(), text);
-        }
-        for text in ["", "causal", "causal:0", "causal:-1", "Full"] {
-            assert!(text.parse::<Context>().is_err(), "{text}");
-        }
     }
 
     #[test]

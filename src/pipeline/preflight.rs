@@ -3,20 +3,28 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::extract::read_texts;
-use crate::encoder::{Checkpoint, Tokens};
-use crate::encoding::{Folds, is_constant};
-use crate::error::{Code, Error, Problems, Warning, first_five};
-use crate::ids::{Layer, StimulusId, SubjectId, TargetId};
-use crate::io::table::Table;
-use crate::io::{digest_file, file_name, npy};
-use crate::record::InputRecord;
 use ndarray::Array2;
 
-use crate::responses::{Cohort, MEAN_SUBJECT, Responses, SubjectColumn};
+use super::design::Design;
+use super::extract::read_texts;
+use super::parts::Places;
+use super::states::{Extraction, extract};
+use super::whole::WholeRuns;
+use super::{narrative, tables, trials};
+use crate::encoder::{Checkpoint, Pooling, Tokens};
+use crate::encoding::{Folds, is_constant};
+use crate::error::{Code, Error, Problems, Result, Warning, first_five};
+use crate::features::FeatureSpace;
+use crate::ids::{Layer, StimulusId, SubjectId, TargetId};
+use crate::io::table::Table;
+use crate::io::{digest_file, file_name};
+use crate::record::InputRecord;
+use crate::responses::{Cohort, Responses};
 use crate::stimuli::Stimuli;
+use crate::store::StateCache;
 use crate::study::{Plan, ResponseTables};
 use crate::subjects::{SubjectColumns, SubjectGroups};
+use crate::watch::Watch;
 
 /// A plan whose inputs have been read and found to belong together.
 #[derive(Debug)]
@@ -37,10 +45,20 @@ pub struct Prepared {
     pub folds: Folds,
     /// The checkpoints, opened and checked.
     pub checkpoints: Vec<OpenCheckpoint>,
+    /// How vectors of texts become rows.
+    pub design: Design,
+    /// Whole runs, where fits leave volumes out.
+    pub(super) whole: Option<WholeRuns>,
+    /// What any model could know without reading.
+    pub confounds: FeatureSpace,
+    /// Names of its columns.
+    pub confound_names: Vec<String>,
+    /// What was left out because it could not be used.
+    pub left_out: Vec<Warning>,
     /// Per cohort what its models are fitted on when subjects are left out: for every subject and target the mean of the
     /// other subjects; empty otherwise.
     pub others: Vec<Array2<f64>>,
-    /// For each stimulus the index of its distinct text.
+    /// For each row the index of its distinct text; every volume of a narrative is one of its own.
     pub text_of_row: Vec<usize>,
     /// Texts that checkpoints were fine-tuned on.
     pub finetuning: Vec<String>,
@@ -57,32 +75,80 @@ pub struct Prepared {
 pub struct OpenCheckpoint {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
-    /// The distinct texts.
+    /// The distinct texts, or the contexts of their parts.
     pub tokens: Vec<Tokens>,
+    /// Where the parts stand in them, when parts get vectors.
+    pub(super) places: Option<Places>,
     /// The layers that are scored.
     pub layers: Vec<Layer>,
 }
 
+impl OpenCheckpoint {
+    /// The vectors of texts, or of their parts, at some layers.
+    pub(super) fn states(
+        &self,
+        pooling: Pooling,
+        layers: &[Layer],
+        cache: Option<&StateCache>,
+        watch: &dyn Watch,
+    ) -> Result<Extraction> {
+        match &self.places {
+            Some(places) => places.vectors(&self.checkpoint, layers, cache, watch),
+            None => extract(&self.checkpoint, &self.tokens, pooling, layers, cache, watch),
+        }
+    }
+}
+
 /// Collects problems and warnings while inputs are read.
 #[derive(Default)]
-struct Findings {
-    problems: Vec<Error>,
-    warnings: Vec<Warning>,
+pub(super) struct Findings {
+    pub problems: Vec<Error>,
+    pub warnings: Vec<Warning>,
+    pub left_out: Vec<Warning>,
     inputs: Vec<InputRecord>,
 }
 
+/// The stimuli and responses of a study, whatever kind they are of.
+pub(super) struct Inputs {
+    pub stimuli: Stimuli,
+    pub design: Design,
+    /// For each row the index of its distinct text.
+    pub text_of_row: Vec<usize>,
+    /// Targets, and the responses of every subject; absent when they could not be read.
+    pub responses: Option<(Vec<TargetId>, Vec<Responses>)>,
+    /// Whole runs, where fits leave volumes out.
+    pub whole: Option<WholeRuns>,
+    pub confounds: FeatureSpace,
+    pub confound_names: Vec<String>,
+}
+
 impl Findings {
-    fn keep<T>(&mut self, result: std::result::Result<T, impl IntoProblems>) -> Option<T> {
+    pub fn keep<T>(&mut self, result: std::result::Result<T, impl IntoProblems>) -> Option<T> {
         result.map_err(|e| self.problems.extend(e.into_problems())).ok()
     }
 
-    fn input(&mut self, role: &str, path: &Path, sha256: crate::ids::Digest) {
+    /// Notes that something is left out, and why; the rest goes on.
+    pub fn leave_out(&mut self, error: &Error) {
+        // The record names files, not where this machine keeps them.
+        let message = error.message().replace(error.place(), &file_name(Path::new(error.place())));
+        self.left_out.push(Warning::new(error.code().as_str(), message));
+    }
+
+    /// Leaves out a subject none of whose targets varies.
+    pub fn leave_out_constant(&mut self, place: &str, subject: &str, rows: usize) {
+        let found = format!("all {rows} rows of subject {subject:?} are the same");
+        self.leave_out(
+            &Error::new(Code::Rs09, place, found).expected("responses that vary").hint("The subject is left out"),
+        );
+    }
+
+    pub fn input(&mut self, role: &str, path: &Path, sha256: crate::ids::Digest) {
         self.inputs.push(InputRecord { role: role.to_owned(), name: file_name(path), sha256 });
     }
 }
 
 /// One error or many.
-trait IntoProblems {
+pub(super) trait IntoProblems {
     fn into_problems(self) -> Vec<Error>;
 }
 
@@ -105,27 +171,37 @@ impl IntoProblems for Vec<Error> {
 pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
     let mut found = Findings::default();
     found.input("study", &plan.study_path, plan.study_digest);
-    let stimuli = read_stimuli(&plan, &mut found);
-    let responses = read_responses(&plan, stimuli.as_ref(), &mut found);
+    let inputs = match &plan.responses.tables {
+        ResponseTables::Series { files, narrative } => narrative::read(&plan, narrative, files, &mut found),
+        ResponseTables::Trials(trials) => trials::read(&plan, trials, &mut found),
+        ResponseTables::One { .. } | ResponseTables::PerSubject(_) => tables::read(&plan, &mut found),
+    };
+    let (stimuli, text_of_row, design, responses, whole, confounds) = match inputs {
+        Some(i) => (
+            Some(i.stimuli),
+            i.text_of_row,
+            Some(i.design),
+            i.responses,
+            i.whole,
+            Some((i.confounds, i.confound_names)),
+        ),
+        None => (None, Vec::new(), None, None, None, None),
+    };
+    let responses = responses.map(|(targets, all)| (targets, without_constant(all, &mut found)));
     let folds = stimuli.as_ref().and_then(|stimuli| {
         let made = found.keep(Folds::new(plan.folds, plan.gap, stimuli))?;
         found.warnings.extend(made.1);
         Some(made.0)
     });
-    let texts = stimuli.as_ref().map(|s| (s.distinct_texts(), first_names(s)));
     let mut checkpoints = Vec::new();
     for spec in &plan.checkpoints {
         let Some(checkpoint) = found.keep(Checkpoint::open(spec)) else { continue };
         found.warnings.extend(checkpoint.record().warnings.iter().cloned());
         let layers = found.keep(plan.layers.resolve(checkpoint.n_layers(), &spec.label));
-        let tokens = texts
-            .as_ref()
-            .and_then(|((distinct, _), names)| found.keep(checkpoint.tokenize_long(distinct, names, plan.long_text)));
-        if let (Some(tokens), Some((_, names))) = (&tokens, &texts) {
-            found.warnings.extend(checkpoint.long_texts(tokens, names));
-        }
-        if let (Some(tokens), Some(layers)) = (tokens, layers) {
-            checkpoints.push(OpenCheckpoint { checkpoint, tokens, layers });
+        let (Some(stimuli), Some(design)) = (&stimuli, &design) else { continue };
+        let tokens = tokenize(&checkpoint, stimuli, design, &plan, &mut found);
+        if let (Some((tokens, places)), Some(layers)) = (tokens, layers) {
+            checkpoints.push(OpenCheckpoint { checkpoint, tokens, places, layers });
         }
     }
     let joined = match (&stimuli, responses) {
@@ -133,7 +209,10 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
             let subjects: Vec<SubjectId> = responses.iter().map(|r| r.subject().clone()).collect();
             let ids: Arc<[StimulusId]> = stimuli.ids().into();
             found.keep(Cohort::join(&ids, responses)).map(|(cohorts, warnings)| {
-                found.warnings.extend(warnings);
+                if !matches!(plan.responses.tables, ResponseTables::Trials(_)) {
+                    // That nobody is shown everything is the design of an experiment with versions.
+                    found.warnings.extend(warnings);
+                }
                 (ids, cohorts, subjects, targets)
             })
         }
@@ -159,35 +238,64 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         }
     }
     Problems::check(found.problems)?;
-    let text_of_row = texts.map(|((_, of_row), _)| of_row).unwrap_or_default();
-    match (stimuli, joined, folds) {
-        (Some(stimuli), Some((ids, cohorts, subjects, targets)), Some(folds)) => Ok(Prepared {
-            plan,
-            stimuli,
-            ids,
-            cohorts,
-            subjects,
-            targets,
-            folds,
-            checkpoints,
-            others,
-            text_of_row,
-            finetuning,
-            groups,
-            inputs: found.inputs,
-            warnings: found.warnings,
-        }),
+    match (stimuli, design.zip(confounds), joined, folds) {
+        (Some(stimuli), Some((design, confounds)), Some((ids, cohorts, subjects, targets)), Some(folds)) => {
+            Ok(Prepared {
+                plan,
+                stimuli,
+                ids,
+                cohorts,
+                subjects,
+                targets,
+                folds,
+                checkpoints,
+                text_of_row,
+                design,
+                whole,
+                confounds: confounds.0,
+                confound_names: confounds.1,
+                left_out: found.left_out,
+                others,
+                finetuning,
+                groups,
+                inputs: found.inputs,
+                warnings: found.warnings,
+            })
+        }
         // Whatever is absent left a problem behind; this arm only satisfies the types.
         _ => Err(Error::new(Code::Rc01, "preflight", "an input is absent").into()),
     }
 }
 
-fn read_stimuli(plan: &Plan, found: &mut Findings) -> Option<Stimuli> {
-    let table = found.keep(Table::read(&plan.stimuli_path))?;
-    found.input("stimuli", &plan.stimuli_path, table.digest());
-    let (stimuli, warnings) = found.keep(Stimuli::from_table(&table, &plan.columns))?;
-    found.warnings.extend(warnings);
-    Some(stimuli)
+/// The texts in a checkpoint's tokens, and where their parts stand when parts get vectors.
+fn tokenize(
+    checkpoint: &Checkpoint,
+    stimuli: &Stimuli,
+    design: &Design,
+    plan: &Plan,
+    found: &mut Findings,
+) -> Option<(Vec<Tokens>, Option<Places>)> {
+    if let Some(parts) = &design.parts {
+        let mut places = found.keep(parts.places(checkpoint, plan.long_text))?;
+        found.warnings.append(&mut places.warnings);
+        return Some((places.tokens.clone(), Some(places)));
+    }
+    let names = first_names(stimuli);
+    let tokens = found.keep(checkpoint.tokenize_long(&stimuli.distinct_texts().0, &names, plan.long_text))?;
+    found.warnings.extend(checkpoint.long_texts(&tokens, &names));
+    Some((tokens, None))
+}
+
+/// Leaves out subjects none of whose targets varies: their file is damaged, and the others' need not suffer.
+fn without_constant(all: Vec<Responses>, found: &mut Findings) -> Vec<Responses> {
+    let (constant, varying): (Vec<Responses>, Vec<Responses>) = all.into_iter().partition(Responses::all_constant);
+    if varying.is_empty() {
+        return constant;
+    }
+    for one in constant {
+        found.leave_out_constant(one.place(), one.subject().as_str(), one.n_rows());
+    }
+    varying
 }
 
 fn read_subjects(plan: &Plan, subjects: &[SubjectId], found: &mut Findings) -> Option<SubjectGroups> {
@@ -208,138 +316,6 @@ fn first_names(stimuli: &Stimuli) -> Vec<&str> {
         names[*text] = stimuli.ids()[row].as_str();
     }
     names
-}
-
-fn read_responses(
-    plan: &Plan,
-    stimuli: Option<&Stimuli>,
-    found: &mut Findings,
-) -> Option<(Vec<TargetId>, Vec<Responses>)> {
-    match &plan.responses.tables {
-        ResponseTables::One { path, subject } if is_array(path) => {
-            let named = SubjectId::from(MEAN_SUBJECT);
-            if subject.is_some() {
-                found.problems.push(
-                    Error::new(Code::Rc01, path.display(), "is an array, which has no subject column")
-                        .hint("Write one file per subject: table = \"sub-{subject}.npy\""),
-                );
-                return None;
-            }
-            let (targets, one) = read_array(plan, path, named, stimuli, None, found)?;
-            Some((targets, vec![one]))
-        }
-        ResponseTables::One { path, subject } => {
-            let table = found.keep(Table::read(path))?;
-            found.input("responses", path, table.digest());
-            let targets = targets(plan, &table, subject.as_deref(), found)?;
-            let mean = SubjectId::from(MEAN_SUBJECT);
-            let column = subject.as_deref().map_or(SubjectColumn::One(&mean), SubjectColumn::Column);
-            let all = found.keep(Responses::from_table(&table, &plan.responses.id, column, &targets))?;
-            Some((targets, all))
-        }
-        ResponseTables::PerSubject(files) => {
-            let mut targets: Option<Vec<TargetId>> = None;
-            let mut all = Vec::new();
-            for (name, path) in files {
-                let subject = SubjectId::from(name.as_str());
-                let read = if is_array(path) {
-                    read_array(plan, path, subject, stimuli, targets.as_deref(), found)
-                } else {
-                    read_subject(plan, path, &subject, targets.as_deref(), found)
-                };
-                if let Some((own, responses)) = read {
-                    targets.get_or_insert(own);
-                    all.push(responses);
-                }
-            }
-            targets.filter(|_| all.len() == files.len()).map(|t| (t, all))
-        }
-    }
-}
-
-fn is_array(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"))
-}
-
-fn read_subject(
-    plan: &Plan,
-    path: &Path,
-    subject: &SubjectId,
-    known: Option<&[TargetId]>,
-    found: &mut Findings,
-) -> Option<(Vec<TargetId>, Responses)> {
-    let table = found.keep(Table::read(path))?;
-    found.input("responses", path, table.digest());
-    let targets = match known {
-        Some(targets) => targets.to_vec(),
-        None => targets(plan, &table, None, found)?,
-    };
-    let column = SubjectColumn::One(subject);
-    let mut all = found.keep(Responses::from_table(&table, &plan.responses.id, column, &targets))?;
-    all.pop().map(|one| (targets, one))
-}
-
-/// An array has no ids: its rows follow the stimuli table, and only because the study says so.
-fn read_array(
-    plan: &Plan,
-    path: &Path,
-    subject: SubjectId,
-    stimuli: Option<&Stimuli>,
-    known: Option<&[TargetId]>,
-    found: &mut Findings,
-) -> Option<(Vec<TargetId>, Responses)> {
-    let (y, digest) = found.keep(npy::read(path))?;
-    found.input("responses", path, digest);
-    if !plan.responses.rows_in_order {
-        found.problems.push(
-            Error::new(Code::Rs07, path.display(), "is an array without row ids")
-                .expected("a table with ids")
-                .hint("If its rows follow the stimuli table, say so: [responses] rows_in_order = true"),
-        );
-        return None;
-    }
-    let stimuli = stimuli?;
-    let targets: Vec<TargetId> = match (&plan.responses.targets, known) {
-        (Some(names), _) => names.iter().map(|n| TargetId::from(n.as_str())).collect(),
-        (None, Some(known)) => known.to_vec(),
-        (None, None) => (1..=y.ncols()).map(|t| TargetId::from(format!("target_{t:04}"))).collect(),
-    };
-    if targets.len() != y.ncols() {
-        found.problems.push(
-            Error::new(Code::Rs02, path.display(), format!("has {} columns", y.ncols()))
-                .expected(format!("{}, one per target", targets.len())),
-        );
-        return None;
-    }
-    let ids = stimuli.ids().to_vec();
-    let one = found.keep(Responses::new(subject, ids, y, &targets, path.display().to_string()))?;
-    Some((targets, one))
-}
-
-/// The targets that the study names, or every numeric column not otherwise named.
-fn targets(plan: &Plan, table: &Table, subject: Option<&str>, found: &mut Findings) -> Option<Vec<TargetId>> {
-    if let Some(named) = &plan.responses.targets {
-        return Some(named.iter().map(|n| TargetId::from(n.as_str())).collect());
-    }
-    let columns = &plan.columns;
-    let mut taken: Vec<&str> = vec![&plan.responses.id];
-    taken.extend(subject);
-    taken.extend([columns.id.as_str(), columns.text.as_str()]);
-    taken.extend(columns.group.as_deref());
-    taken.extend(columns.fold.as_deref());
-    taken.extend(columns.run.as_deref());
-    taken.extend(columns.confounds.iter().map(String::as_str));
-    let names: Vec<TargetId> =
-        table.numeric_names().into_iter().filter(|n| !taken.contains(&n.as_str())).map(TargetId::from).collect();
-    if names.is_empty() {
-        found.problems.push(
-            Error::new(Code::Sc01, table.path().display(), "has no numeric column that could be a target")
-                .expected("at least one column of responses")
-                .hint("Name them: [responses] targets = [\"…\"]"),
-        );
-        return None;
-    }
-    Some(names)
 }
 
 fn check_folds(cohorts: &[Cohort], folds: &Folds, found: &mut Findings) {

@@ -9,7 +9,6 @@ use super::preflight::Prepared;
 use super::states::Pooled;
 use crate::compare::{Comparison, LayerFit, unique_cod};
 use crate::error::Result;
-use crate::features::FeatureSpace;
 use crate::stats::bootstrap::Resamples;
 use crate::study::UniqueLayers;
 use crate::watch::Watch;
@@ -20,7 +19,6 @@ use crate::watch::Watch;
 pub(super) fn add_unique(
     prepared: &Prepared,
     states: &[Vec<Pooled>],
-    confounds: &FeatureSpace,
     baseline: &LayerFit,
     fits: &mut [CheckpointFits],
     comparison: &mut Comparison,
@@ -46,7 +44,8 @@ pub(super) fn add_unique(
     }
     watch.begin("unique cod", "fits", wanted.len() as u64);
     let joint = |(checkpoint, pooled): &(usize, &Pooled)| {
-        let fit = fit_joint(prepared, &layer_features(prepared, *checkpoint, pooled), confounds, watch)?;
+        let features = layer_features(prepared, *checkpoint, pooled)?;
+        let fit = fit_joint(prepared, &features, &prepared.confounds, watch)?;
         watch.advance(1);
         Ok(fit)
     };

@@ -156,6 +156,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             alphas: AlphaGrid::default(),
             score: ScoreName::Cod,
             confounds: vec!["words".to_owned(), "characters".to_owned()],
+            rows: None,
             precision: "double".to_owned(),
             inference: Settings::default(),
             unique: "none".to_owned(),
@@ -188,6 +189,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             platform: "linux x86_64".to_owned(),
             blas: "OpenBLAS".to_owned(),
         },
+        left_out: Vec::new(),
         warnings: Vec::new(),
         audit: Vec::new(),
         timings: vec![

@@ -171,6 +171,7 @@ pub const RUN_ENTRIES: &[&str] = &[
     "comparison.csv",
     "layers.csv",
     "ceilings.csv",
+    "targets.csv",
     "normalised.csv",
     "metrics.csv",
     "groups.csv",

@@ -2,15 +2,20 @@
 
 use std::path::Path;
 
+use super::narrative::DEFAULT_DELAYS;
 use super::plan::Overrides;
-use super::spec::{FoldKind, SeriesSection, StudySpec};
+use super::sections::SeriesSection;
+use super::spec::{FoldKind, StudySpec};
 use crate::encoding::FoldSpec;
 use crate::error::{Code, Error};
+use crate::features::Method;
 
 /// Folds, when the study does not say.
 const DEFAULT_FOLDS: usize = 5;
 /// Volumes beside the longest delay that a default purge gap has.
 const GAP_VOLUMES: usize = 2;
+/// Length of the canonical response (s).
+const RESPONSE: f64 = 32.0;
 /// Seed of shuffled folds.
 const SHUFFLE_SEED: u64 = 0;
 
@@ -51,28 +56,39 @@ pub(super) fn planned(
     }
     if folds.leaks() && !overrides.allow_leaky_folds {
         problems.push(
-            Error::new(Code::Rc06, study.display(), "asks for shuffled folds")
+            Error::new(Code::Rc05, study.display(), "asks for shuffled folds")
                 .expected("folds that keep together what belongs together")
                 .hint("Use contiguous folds; to see what shuffling does, add --allow-leaky-folds"),
         );
     }
-    (folds, spec.series.and_then(|series| default_gap(series, study, problems)))
+    (folds, spec.series.as_ref().and_then(|series| default_gap(series, study, problems)))
+}
+
+/// The longest delay as given, or of the words' delays; a response delays until its end.
+fn longest_delay(series: &SeriesSection) -> f64 {
+    let of_words = || match (&series.delays, series.method) {
+        (Some(delays), _) => delays.clone(),
+        (None, Some(Method::Hrf)) => vec![RESPONSE],
+        (None, _) => DEFAULT_DELAYS.to_vec(),
+    };
+    series.longest_delay.unwrap_or_else(|| of_words().into_iter().fold(0.0, f64::max))
 }
 
 /// The longest delay and two volumes.
-fn default_gap(series: SeriesSection, study: &Path, problems: &mut Vec<Error>) -> Option<usize> {
+fn default_gap(series: &SeriesSection, study: &Path, problems: &mut Vec<Error>) -> Option<usize> {
     let usable = series.tr.is_finite() && series.tr > 0.0;
-    if !usable || !(0.0..=120.0).contains(&series.longest_delay) {
+    let delay = longest_delay(series);
+    if !usable || !(0.0..=120.0).contains(&delay) {
         problems.push(
             Error::new(
                 Code::Rc01,
                 study.display(),
-                format!("[series] has tr = {} and longest_delay = {}", series.tr, series.longest_delay),
+                format!("[series] has tr = {} and a longest delay of {delay}", series.tr),
             )
             .expected("a positive tr and a delay from 0 to 120, both in seconds"),
         );
         return None;
     }
     // Guards against a quotient such as 10.000000000000002.
-    Some((series.longest_delay / series.tr - 1e-9).ceil() as usize + GAP_VOLUMES)
+    Some((delay / series.tr - 1e-9).ceil() as usize + GAP_VOLUMES)
 }

@@ -3,11 +3,17 @@
 pub mod demo;
 mod folds;
 mod inference;
+mod keys;
+mod narrative;
 mod plan;
+mod sections;
 mod spec;
+mod trials;
 
 pub use inference::{InferenceFlags, SubjectsPlan};
+pub use narrative::{NarrativePlan, NuisancePlan};
 pub use plan::{
     BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan, UniqueLayers,
 };
 pub use spec::{FoldKind, StudySpec};
+pub use trials::{ParcelsPlan, RunSource, TrialsPlan};

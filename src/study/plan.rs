@@ -7,14 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::folds;
 use super::inference::{InferenceFlags, SubjectsPlan, settings};
+use super::narrative::{self, NarrativePlan};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
+use super::trials::{self, TrialsPlan};
 use crate::compare::Settings;
 use crate::compute::cpu;
-use crate::encoder::{CheckpointSpec, LongText, Pooling, Source};
+use crate::encoder::{CheckpointSpec, Context, LongText, Pooling, Source};
 use crate::encoding::engine::Precision;
 use crate::encoding::{AlphaGrid, FoldSpec, MetricName, ScoreName};
 use crate::error::{Code, Error, Result};
 use crate::ids::{Digest, Layer};
+use crate::responses::MEAN_SUBJECT;
 use crate::stimuli::StimuliColumns;
 
 /// Resamples of a bootstrap.
@@ -39,6 +42,8 @@ pub struct Overrides {
     pub precision: Precision,
     /// `--memory`, in bytes
     pub memory: Option<u64>,
+    /// `--context`
+    pub context: Option<Context>,
     /// `--folds`
     pub folds: Option<FoldKind>,
     /// `--allow-leaky-folds`
@@ -130,7 +135,7 @@ pub struct Plan {
 }
 
 /// Where responses come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ResponsesPlan {
     /// One table, or one per subject.
     pub tables: ResponseTables,
@@ -143,7 +148,7 @@ pub struct ResponsesPlan {
 }
 
 /// The files of the responses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ResponseTables {
     /// One table for all, with a column of subjects or for one averaged subject.
     One {
@@ -154,6 +159,15 @@ pub enum ResponseTables {
     },
     /// One file per subject: name and path.
     PerSubject(Vec<(String, PathBuf)>),
+    /// A series of volumes per subject, to a narrative.
+    Series {
+        /// Name and path.
+        files: Vec<(String, PathBuf)>,
+        /// The narrative.
+        narrative: NarrativePlan,
+    },
+    /// Runs with trials.
+    Trials(TrialsPlan),
 }
 
 /// Which layers of a checkpoint are scored.
@@ -221,7 +235,9 @@ impl Plan {
         let (spec, study_digest) = StudySpec::read(study)?;
         let mut problems = Vec::new();
         let folder = study.parent().unwrap_or(Path::new("")).to_owned();
-        let responses = responses(&spec, &folder, study).map_err(|e| problems.push(e)).ok();
+        let narrative = narrative::planned(&spec, &folder, study, overrides.context, &mut problems);
+        let trials = trials::planned(&spec, &folder, study, &mut problems);
+        let responses = responses(&spec, &folder, study, narrative, trials).map_err(|e| problems.push(e)).ok();
         let alphas = alphas(&spec).map_err(|e| problems.push(e)).ok();
         let layers = overrides.layers.as_deref().map_or(Ok(LayerSelection::All), LayerSelection::parse);
         let layers = layers.map_err(|e| problems.push(e)).ok();
@@ -243,6 +259,7 @@ impl Plan {
         if overrides.unique != UniqueLayers::default() {
             applied.insert("--unique".to_owned(), overrides.unique.as_str().to_owned());
         }
+        applied.extend(overrides.context.map(|c| ("--context".to_owned(), c.to_string())));
         applied.extend(overrides.folds.map(|_| ("--folds".to_owned(), folds.to_string())));
         applied.extend(overrides.allow_leaky_folds.then(|| ("--allow-leaky-folds".to_owned(), "yes".to_owned())));
         applied.extend((overrides.untrained > 0).then(|| ("--untrained".to_owned(), overrides.untrained.to_string())));
@@ -305,12 +322,42 @@ fn alphas(spec: &StudySpec) -> Result<AlphaGrid> {
     }
 }
 
-fn responses(spec: &StudySpec, folder: &Path, study: &Path) -> Result<ResponsesPlan> {
+fn responses(
+    spec: &StudySpec,
+    folder: &Path,
+    study: &Path,
+    narrative: Option<NarrativePlan>,
+    trials: Option<TrialsPlan>,
+) -> Result<ResponsesPlan> {
+    let planned = |tables| ResponsesPlan {
+        tables,
+        id: spec.responses.id.clone(),
+        targets: spec.responses.targets.clone(),
+        rows_in_order: spec.responses.rows_in_order,
+    };
+    if let Some(trials) = trials {
+        return Ok(planned(ResponseTables::Trials(trials)));
+    }
+    let tables = tables(spec, folder, study)?;
+    Ok(planned(match (narrative, tables) {
+        (Some(narrative), ResponseTables::PerSubject(files)) => ResponseTables::Series { files, narrative },
+        (Some(narrative), ResponseTables::One { path, .. }) => {
+            ResponseTables::Series { files: vec![(MEAN_SUBJECT.to_owned(), path)], narrative }
+        }
+        (_, tables) => tables,
+    }))
+}
+
+/// The files that the study names.
+fn tables(spec: &StudySpec, folder: &Path, study: &Path) -> Result<ResponseTables> {
     const PATTERN: &str = "{subject}";
     let section = &spec.responses;
     let refuse = |found: &str, hint: &str| Err(Error::new(Code::Rc01, study.display(), found).hint(hint));
-    let pattern = section.table.contains(PATTERN);
-    let tables = match (&section.subjects, pattern) {
+    let Some(table) = &section.table else {
+        return refuse("[responses] has no table", "Write table = \"responses.csv\", or another kind of responses");
+    };
+    let pattern = table.contains(PATTERN);
+    Ok(match (&section.subjects, pattern) {
         (None, true) => {
             return refuse(
                 "[responses] table holds {subject}, but subjects are not listed",
@@ -338,16 +385,10 @@ fn responses(spec: &StudySpec, folder: &Path, study: &Path) -> Result<ResponsesP
             if let Some(twice) = sorted.windows(2).find(|w| w[0] == w[1]) {
                 return refuse(&format!("[responses] lists subject {:?} twice", twice[0]), "List every subject once");
             }
-            let path = |s: &String| (s.clone(), folder.join(section.table.replace(PATTERN, s)));
+            let path = |s: &String| (s.clone(), folder.join(table.replace(PATTERN, s)));
             ResponseTables::PerSubject(subjects.iter().map(path).collect())
         }
-        (None, false) => ResponseTables::One { path: folder.join(&section.table), subject: section.subject.clone() },
-    };
-    Ok(ResponsesPlan {
-        tables,
-        id: section.id.clone(),
-        targets: section.targets.clone(),
-        rows_in_order: section.rows_in_order,
+        (None, false) => ResponseTables::One { path: folder.join(table), subject: section.subject.clone() },
     })
 }
 

@@ -1,13 +1,17 @@
 //! `study.toml` as the user wrote it. Unknown keys are refused, the nearest known one named.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
-use crate::encoder::{LongText, Pooling};
+use super::keys;
+use super::sections::{EventsSection, ResponsesKind, SeriesSection, StimuliKind};
+use crate::bold::{Filter, Standardize};
+use crate::encoder::{Context, LongText, Pooling};
 use crate::encoding::ScoreName;
-use crate::error::{Code, Error, nearest};
+use crate::error::{Code, Error};
 use crate::ids::Digest;
 use crate::io::bounded;
 
@@ -28,6 +32,8 @@ pub struct StudySpec {
     pub encoding: EncodingSection,
     /// `[series]`: the rows are volumes of a time series.
     pub series: Option<SeriesSection>,
+    /// `[events]`: trials of runs.
+    pub events: Option<EventsSection>,
     /// `[finetuning]`
     #[serde(default)]
     pub finetuning: FinetuningSection,
@@ -65,13 +71,35 @@ pub struct StimuliSection {
     /// Numeric columns beside words and characters.
     #[serde(default)]
     pub confounds: Vec<String>,
+    /// What the stimuli are.
+    #[serde(default)]
+    pub kind: StimuliKind,
+    /// Column of words.
+    pub word: Option<String>,
+    /// Column of onsets.
+    pub onset: Option<String>,
+    /// Column of offsets.
+    pub offset: Option<String>,
+    /// The tier of a TextGrid.
+    pub tier: Option<String>,
+    /// Labels that are no words.
+    pub skip: Option<Vec<String>>,
+    /// Columns in the order in which they are read; `{version}` is the column named like the version.
+    #[serde(default)]
+    pub segments: Vec<String>,
+    /// Version of a text → the conditions under which it was shown.
+    #[serde(default)]
+    pub versions: BTreeMap<String, Vec<String>>,
+    /// Rows in which the columns of two versions stand for each other.
+    #[serde(default)]
+    pub swapped: Vec<toml::Value>,
 }
 
 /// `[responses]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct ResponsesSection {
     /// A table, or a pattern with `{subject}`.
-    pub table: String,
+    pub table: Option<String>,
     /// Column of row ids.
     #[serde(default = "default_id")]
     pub id: String,
@@ -84,6 +112,46 @@ pub struct ResponsesSection {
     /// Rows of an array without ids follow the stimuli table.
     #[serde(default)]
     pub rows_in_order: bool,
+    /// Where the responses come from.
+    #[serde(default)]
+    pub kind: ResponsesKind,
+    /// Folder of the tars, root of the dataset.
+    pub folder: Option<String>,
+    /// Task whose runs are taken.
+    pub task: Option<String>,
+    /// Space of the images.
+    pub space: Option<String>,
+    /// Runs left out, as `sub-14_task-dis_run-6`.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Seconds between volumes, where files do not say or say it wrong.
+    pub tr: Option<f64>,
+    /// Files of nuisance regressors, with `{subject}` and `*`.
+    pub confounds: Option<String>,
+    /// Columns of them.
+    pub confound_columns: Option<Vec<String>>,
+    /// Rows of them before the first volume.
+    #[serde(default)]
+    pub confounds_skip: usize,
+    /// Maps or labels of the atlas.
+    pub atlas: Option<String>,
+    /// Its label table.
+    pub labels: Option<String>,
+    /// Brain mask for all runs.
+    pub mask: Option<String>,
+    /// fMRIPrep's confounds, as `motion6+wm_csf+global`.
+    pub strategy: Option<String>,
+    /// Smoothing (mm).
+    pub smooth: Option<f64>,
+    /// Linear detrending.
+    #[serde(default)]
+    pub detrend: bool,
+    /// High-pass filter (Hz).
+    pub high_pass: Option<f64>,
+    /// `butterworth` or `cosine`.
+    pub filter: Option<Filter>,
+    /// `zscore_sample`, `zscore`, `psc` or `none`.
+    pub standardize: Option<Standardize>,
 }
 
 /// `[features]`
@@ -93,6 +161,8 @@ pub struct FeaturesSection {
     pub pooling: Option<Pooling>,
     /// What happens to texts with more tokens than a checkpoint takes.
     pub long_text: Option<LongText>,
+    /// What an encoder sees of a narrative for the vector of a word.
+    pub context: Option<Context>,
 }
 
 /// `[encoding]`
@@ -167,16 +237,6 @@ impl FoldKind {
     ];
 }
 
-/// `[series]`
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub struct SeriesSection {
-    /// Seconds between rows.
-    pub tr: f64,
-    /// Longest delay of the features, in seconds.
-    #[serde(default = "default_delay")]
-    pub longest_delay: f64,
-}
-
 /// `[finetuning]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct FinetuningSection {
@@ -207,11 +267,6 @@ fn default_id() -> String {
     "stimulus_id".to_owned()
 }
 
-/// The longest of the default delays of `resample`.
-fn default_delay() -> f64 {
-    8.0
-}
-
 fn default_text() -> String {
     "text".to_owned()
 }
@@ -223,19 +278,6 @@ fn default_subject() -> String {
 fn default_group() -> String {
     "group".to_owned()
 }
-
-/// Every section with its keys.
-const KNOWN: &[(&str, &[&str])] = &[
-    ("study", &["name"]),
-    ("stimuli", &["table", "id", "text", "group", "fold", "run", "confounds"]),
-    ("responses", &["table", "id", "targets", "subject", "subjects", "rows_in_order"]),
-    ("features", &["pooling", "long_text"]),
-    ("encoding", &["folds", "k", "gap", "alphas", "score"]),
-    ("series", &["tr", "longest_delay"]),
-    ("finetuning", &["texts"]),
-    ("inference", &["permutations", "seed", "margin"]),
-    ("subjects", &["table", "id", "group", "covariates"]),
-];
 
 impl StudySpec {
     /// Reads a study file.
@@ -252,53 +294,18 @@ impl StudySpec {
     pub fn parse(text: &str, path: &Path) -> std::result::Result<StudySpec, Vec<Error>> {
         let syntax = |e: toml::de::Error| {
             let place = match e.span() {
-                Some(span) => place(path, text, span.start),
+                Some(span) => keys::place(path, text, span.start),
                 None => path.display().to_string(),
             };
             vec![Error::new(Code::Rc01, place, e.message().trim().replace('\n', ", ")).source(e)]
         };
         let table = DeTable::parse(text).map_err(syntax)?;
-        let unknown = unknown_keys(table.get_ref(), text, path);
+        let unknown = keys::unknown(table.get_ref(), text, path);
         if !unknown.is_empty() {
             return Err(unknown);
         }
         toml::from_str(text).map_err(syntax)
     }
-}
-
-fn place(path: &Path, text: &str, offset: usize) -> String {
-    let before = &text[..offset.min(text.len())];
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
-    format!("{}:{line}:{column}", path.display())
-}
-
-fn unknown_keys(table: &DeTable<'_>, text: &str, path: &Path) -> Vec<Error> {
-    let mut problems = Vec::new();
-    let refuse = |what: &str, name: &str, known: &mut dyn Iterator<Item = &'static str>, at: usize| {
-        let known: Vec<&str> = known.collect();
-        let error = Error::new(Code::Rc01, place(path, text, at), format!("unknown {what} {name:?}"))
-            .expected(format!("one of: {}", known.join(", ")));
-        match nearest(name, known.iter().copied()) {
-            Some(near) => error.hint(format!("Did you mean {near:?}?")),
-            None => error,
-        }
-    };
-    for (section, value) in table.iter() {
-        let name = section.get_ref().as_ref();
-        let Some((_, keys)) = KNOWN.iter().find(|(known, _)| *known == name) else {
-            let mut sections = KNOWN.iter().map(|(known, _)| *known);
-            problems.push(refuse("section", name, &mut sections, section.span().start));
-            continue;
-        };
-        if let DeValue::Table(inner) = value.get_ref() {
-            for (key, _) in inner.iter().filter(|(key, _)| !keys.contains(&key.get_ref().as_ref())) {
-                let what = format!("key in [{name}]");
-                problems.push(refuse(&what, key.get_ref().as_ref(), &mut keys.iter().copied(), key.span().start));
-            }
-        }
-    }
-    problems
 }
 
 #[cfg(test)]

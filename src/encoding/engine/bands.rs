@@ -140,7 +140,7 @@ impl<T: Real> Kernels<T> {
     pub(super) fn new(space: &Space, rows: &Rows, bands: &Bands) -> Kernels<T> {
         let of_set = |without: Vec<usize>| {
             let train = rows.outside(&without);
-            let standard = space.exact_standard(&rows.training(&without), &train, None);
+            let standard = space.exact_standard(rows, &without, None);
             let held_out: Vec<_> = without.iter().map(|f| rows.of(*f)).collect();
             let (z, out) = (space.z::<T>(&train, &standard), space.z::<T>(&held_out, &standard));
             let kernel = |band: usize| {

@@ -65,7 +65,7 @@ impl<T: Real> Set<T> {
         let factor = engine.system(without, None).factor()?;
         let rows = &engine.rows;
         let (train, held_out) = (rows.outside(without), without.iter().map(|f| rows.of(*f)).collect::<Vec<_>>());
-        let standard = narrow.exact_standard(&rows.training(without), &train, None);
+        let standard = narrow.exact_standard(rows, without, None);
         let (train, held_out) = (narrow.z::<T>(&train, &standard), narrow.z::<T>(&held_out, &standard));
         let mut right = block.right(rows, without, &factor.side, &block.mean(rows, without), None);
         for mut row in right.rows_mut() {

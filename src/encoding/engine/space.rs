@@ -91,9 +91,10 @@ impl Space {
     }
 
     /// Two passes over the training rows: what a plain z-score does.
-    pub(super) fn exact_standard(&self, training: &[usize], train: &[Range<usize>], scale: Option<&[f64]>) -> Standard {
-        let n = count(train);
-        let mean = self.mean(training, n).to_vec();
+    pub(super) fn exact_standard(&self, rows: &Rows, without: &[usize], scale: Option<&[f64]>) -> Standard {
+        let (train, training) = (rows.outside(without), rows.training(without));
+        let n = count(&train);
+        let mean = self.mean(&training, n).to_vec();
         let mut square = vec![0f64; self.features()];
         for run in &train {
             for row in self.x.slice(s![run.clone(), ..]).rows() {
@@ -103,7 +104,7 @@ impl Space {
             }
         }
         square.iter_mut().for_each(|s| *s /= n as f64);
-        self.standard(training, mean, &square, scale)
+        self.standard(&training, mean, &square, scale)
     }
 
     /// The z-scored rows of `runs`, in the precision of the factorisation.

@@ -100,13 +100,13 @@ impl<T: Real> System<T> {
         };
         let own = |matrix, cross, side, varying| System { without: without.to_vec(), matrix, cross, side, varying };
         let Some(grams) = grams else {
-            let standard = space.exact_standard(&cells, &train, scale);
+            let standard = space.exact_standard(rows, without, scale);
             let z = space.z::<T>(&train, &standard);
             let cross = held_out(&standard).dot(&z.t());
             return own(gram(z.view(), false), cross, Side::Rows, standard.varying);
         };
         let multiplied = || {
-            let standard = space.exact_standard(&cells, &train, scale);
+            let standard = space.exact_standard(rows, without, scale);
             let z = space.z::<T>(&train, &standard);
             let cross = held_out(&standard);
             own(gram(z.view(), true), cross, Side::Multiplied(z), standard.varying)

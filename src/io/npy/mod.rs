@@ -18,6 +18,15 @@ use crate::ids::Digest;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
+/// The numbers that `bytes` hold, by NumPy's name of their type, such as `<f4`; `None` for another type, or a rest.
+pub fn decode(descr: &str, bytes: &[u8]) -> Option<Vec<f64>> {
+    let kind = Kind::from_descr(descr)?;
+    bytes
+        .len()
+        .is_multiple_of(kind.bytes)
+        .then(|| bytes.chunks_exact(kind.bytes).map(|chunk| kind.decode(chunk)).collect())
+}
+
 /// Reads a numeric array as float64. A one-dimensional array comes back as one column.
 pub fn read(path: &Path) -> Result<(Array2<f64>, Digest)> {
     let FileBytes { bytes, digest } = bounded::read(path, bounded::MAX_ARRAY_BYTES, "an array")?;

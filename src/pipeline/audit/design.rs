@@ -64,6 +64,10 @@ fn same_text(prepared: &Prepared) -> Option<AuditFinding> {
 }
 
 fn near_text(prepared: &Prepared) -> Option<AuditFinding> {
+    if prepared.design.is_narrative() {
+        // The few words of a volume resemble those of another without being the same text.
+        return None;
+    }
     let (texts, _) = prepared.stimuli.distinct_texts();
     let folds_of_text = |text: usize| {
         let rows = prepared.text_of_row.iter().zip(prepared.folds.of_row());
@@ -156,7 +160,7 @@ fn gap(prepared: &Prepared) -> Option<AuditFinding> {
 }
 
 fn finetuned(prepared: &Prepared) -> Option<AuditFinding> {
-    if prepared.finetuning.is_empty() {
+    if prepared.finetuning.is_empty() || prepared.design.is_narrative() {
         return None;
     }
     let (texts, _) = prepared.stimuli.distinct_texts();

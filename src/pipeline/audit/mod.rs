@@ -25,7 +25,7 @@ use std::sync::Arc;
 use super::compare::attest_all;
 use super::fit::{SpaceFit, fit_space};
 use super::preflight::{Prepared, prepare};
-use super::states::{Pooled, extract};
+use super::states::Pooled;
 use crate::encoder::Attestation;
 use crate::error::{Problems, Result};
 use crate::features::{self, FeatureSpace};
@@ -116,20 +116,20 @@ fn measure(prepared: &Prepared, cache: Option<&StateCache>, watch: &dyn Watch) -
         edges.extend(fit.share_at_edge().map(|share| (space.name().to_owned(), share)));
         Ok(fit)
     };
-    fit(&features::confounds(&prepared.stimuli, &prepared.ids))?;
+    fit(&prepared.confounds)?;
     let oasm = fit(&features::oasm(&prepared.stimuli, &prepared.ids))?;
     let mut found = Vec::new();
     for (index, open) in prepared.checkpoints.iter().enumerate() {
         let (Some(first), Some(last)) = (open.layers.first(), open.layers.last()) else { continue };
         let mut layers = vec![*first, *last];
         layers.dedup();
-        let states = extract(&open.checkpoint, &open.tokens, prepared.plan.pooling, &layers, cache, watch)?.layers;
+        let states = open.states(prepared.plan.pooling, &layers, cache, watch)?.layers;
         found.extend(layer_zero(prepared, index, &states));
         let Some(pooled) = states.iter().find(|p| p.layer == *last) else { continue };
         let name = format!("layer {last} of {}", open.checkpoint.record().label);
         let ids = Arc::clone(&prepared.ids);
         let width = open.checkpoint.width();
-        fit(&FeatureSpace::from_texts(name, ids, &pooled.vectors, width, &prepared.text_of_row))?;
+        fit(&prepared.design.space(name, ids, &pooled.vectors, width)?)?;
     }
     // What rows' places choose says nothing about the models' grid.
     edges.retain(|(name, _)| name != features::OASM);

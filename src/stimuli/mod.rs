@@ -1,5 +1,7 @@
 //! The stimuli: ids, texts, and which rows belong together.
 
+mod compose;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,8 @@ use crate::error::{Code, Error, Result, Warning, first_five};
 use crate::ids::{Digest, StimulusId};
 use crate::io::table::Table;
 use crate::stats::distinct;
+
+pub use compose::{Composition, Shown, VERSION};
 
 /// Which columns of the stimuli table hold what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +94,55 @@ impl Stimuli {
             confounds,
         };
         Ok((stimuli, warnings))
+    }
+
+    /// Rows that trials showed: ids, texts, group labels, and numeric confounds by name. Rows with the same text or the
+    /// same label become one group.
+    pub fn of_trials(
+        path: &Path,
+        digest: Digest,
+        ids: Vec<StimulusId>,
+        texts: Vec<String>,
+        labels: Vec<String>,
+        confounds: Vec<(String, Vec<f64>)>,
+    ) -> Stimuli {
+        let (groups, n_groups) = merge_groups(&texts, Some(&labels));
+        Stimuli {
+            path: path.to_owned(),
+            digest,
+            ids,
+            texts,
+            groups,
+            n_groups,
+            group_labels: Some(labels),
+            fold_labels: None,
+            run_labels: None,
+            confounds,
+        }
+    }
+
+    /// The volumes of a narrative: `texts` are the words heard in each (there may be none), `runs` the run of each. Every
+    /// volume is a group of its own.
+    pub fn of_volumes(
+        path: &Path,
+        digest: Digest,
+        ids: Vec<StimulusId>,
+        texts: Vec<String>,
+        runs: Vec<String>,
+    ) -> Stimuli {
+        let n_groups = ids.len();
+        Stimuli {
+            path: path.to_owned(),
+            digest,
+            ids,
+            texts,
+            groups: (0..n_groups).collect(),
+            n_groups,
+            group_labels: None,
+            fold_labels: None,
+            run_labels: Some(runs),
+            confounds: Vec::new(),
+        }
     }
 
     /// Number of rows.

@@ -14,7 +14,7 @@ const GAMMA_16: f64 = 1_307_674_368_000.0;
 /// undershoot at 16 s, ratio 0.167), scaled to sum 1, convolved with boxes of the events on a grid of TR / 16, read off
 /// linearly at the start of each volume. Since a box is a difference of two steps, the convolution is a difference of two
 /// entries of the response's running sum.
-pub(super) struct Response {
+pub struct Response {
     /// Times of the fine grid (s, from the run's first volume).
     grid: Vec<f64>,
     /// Running sum of the response.

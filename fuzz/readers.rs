@@ -1,0 +1,84 @@
+//! One function per reader of strangers' bytes. The fuzz targets and a randomised test on the stable toolchain call the
+//! same: whatever the bytes, a reader gives a value or an error; it never panics, and asks for no more memory than the
+//! bytes are evidence for.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use brainscore::bold::{EventColumns, Events};
+use brainscore::error::Code;
+use brainscore::ids::Digest;
+use brainscore::io::nifti::Reader;
+use brainscore::io::table::Table;
+use brainscore::io::{npy, pickle, tar, textgrid};
+use brainscore::study::StudySpec;
+
+/// A reader by its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All readers.
+pub const ALL: [Target; 8] = [
+    ("nifti", nifti),
+    ("npy", npy_array),
+    ("pickle", pickled_array),
+    ("tar", archive),
+    ("events", events),
+    ("table", table),
+    ("textgrid", praat),
+    ("study", study),
+];
+
+fn nifti(bytes: &[u8]) {
+    let length = bytes.len() as u64;
+    let Ok(mut reader) = Reader::new(Cursor::new(bytes.to_vec()), length, Path::new("fuzz.nii.gz")) else { return };
+    let Ok(mut volume) = reader.buffer::<f32>() else { return };
+    while let Ok(true) = reader.next_volume(&mut volume) {}
+}
+
+fn npy_array(bytes: &[u8]) {
+    npy::parse(bytes, Path::new("fuzz.npy")).ok();
+}
+
+fn pickled_array(bytes: &[u8]) {
+    if let Ok((read, _)) = pickle::read(bytes, pickle::NUMPY, "fuzz.pyd", Code::St13)
+        && let Some(array) = read.array(read.root())
+    {
+        npy::decode(&array.dtype, &array.bytes);
+    }
+}
+
+fn archive(bytes: &[u8]) {
+    tar::parse(bytes, Path::new("fuzz.tar")).ok();
+}
+
+fn events(bytes: &[u8]) {
+    let path = Path::new("sub-1_task-x_run-1_events.tsv");
+    if let Ok(found) = Events::parse(path, bytes, Digest([0; 32]), &EventColumns::usual(), 2.0) {
+        found.check_run(100.0).ok();
+    }
+}
+
+fn table(bytes: &[u8]) {
+    for separator in [b',', b'\t'] {
+        Table::parse(Path::new("fuzz.csv"), bytes, Digest([0; 32]), separator).ok();
+    }
+}
+
+fn praat(bytes: &[u8]) {
+    textgrid::parse(bytes, Path::new("fuzz.TextGrid")).ok();
+}
+
+fn study(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        StudySpec::parse(text, Path::new("study.toml")).ok();
+    }
+}
+
+/// Gives bytes to the reader of a name.
+///
+/// # Panics
+/// When there is no such reader, or when the reader has a defect.
+pub fn run(name: &str, bytes: &[u8]) {
+    let (_, read) = ALL.iter().find(|(known, _)| *known == name).expect("a known reader");
+    read(bytes);
+}
