@@ -67,7 +67,7 @@ fn report(what: &str, p: &[f64]) {
         .fold(0.0, f64::max);
     let scaled = (n.sqrt() + 0.12 + 0.11 / n.sqrt()) * distance;
     let sum: f64 =
-        (1..100).map(|k| f64::from(k)).map(|k| (-1f64).powf(k - 1.0) * (-2.0 * k * k * scaled * scaled).exp()).sum();
+        (1..100).map(f64::from).map(|k| (-1f64).powf(k - 1.0) * (-2.0 * k * k * scaled * scaled).exp()).sum();
     let rejected = p.iter().filter(|p| **p <= 0.05).count() as f64 / n;
     let half = 3.29 * (0.05 * 0.95 / n).sqrt();
     let verdict = if (rejected - 0.05).abs() <= half && 2.0 * sum > 0.001 { "ok" } else { "NOT calibrated" };

@@ -19,15 +19,18 @@ pub(super) fn write(folder: &Path, prepared: &Prepared, comparison: &Comparison)
     shares(folder, prepared, comparison)
 }
 
-/// The target of a row; empty for the mean over targets.
-fn targets(prepared: &Prepared, ceiling: &Ceiling) -> Vec<(String, Score, Option<Interval>)> {
+/// A target (empty for the mean over targets), its ceiling and the interval of that.
+type Level = (String, Score, Option<Interval>);
+
+/// The levels of a ceiling: the mean, then the targets.
+fn targets(prepared: &Prepared, ceiling: &Ceiling) -> Vec<Level> {
     let own =
         prepared.targets.iter().zip(&ceiling.targets).map(|(t, (score, interval))| (t.to_string(), *score, *interval));
     std::iter::once((String::new(), ceiling.mean, ceiling.interval)).chain(own).collect()
 }
 
 fn levels(folder: &Path, prepared: &Prepared, comparison: &Comparison) -> Result<()> {
-    let rows: Vec<(&Ceiling, (String, Score, Option<Interval>))> =
+    let rows: Vec<(&Ceiling, Level)> =
         comparison.ceilings.iter().flat_map(|c| targets(prepared, c).into_iter().map(move |t| (c, t))).collect();
     let of_mean = |of: &dyn Fn(&Ceiling) -> Option<f64>| {
         Output::Real(rows.iter().map(|(c, t)| if t.0.is_empty() { of(c) } else { None }).collect())

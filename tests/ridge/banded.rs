@@ -155,7 +155,7 @@ fn the_split_recovers_planted_shares() {
     let from_a = unit(a.dot(&normal((p[0], t), &mut rng)));
     let from_b = unit(b.dot(&normal((p[1], t), &mut rng)));
     let noise = unit(normal((n, t), &mut rng));
-    let shares = |t: usize| if t % 2 == 0 { (0.4f64, 0.2f64) } else { (0.1, 0.5) };
+    let shares = |t: usize| if t.is_multiple_of(2) { (0.4f64, 0.2f64) } else { (0.1, 0.5) };
     let y = Array2::from_shape_fn((n, t), |(i, t)| {
         let (in_a, in_b) = shares(t);
         in_a.sqrt() * from_a[[i, t]] + in_b.sqrt() * from_b[[i, t]] + (1.0 - in_a - in_b).sqrt() * noise[[i, t]]
