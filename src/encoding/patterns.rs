@@ -85,7 +85,8 @@ pub struct Legacy {
     /// Ridge on raw features, fitted on all rows but one: mean over rows of the correlation across targets, nothing
     /// removed.
     pub value: Score,
-    /// The same for the mean of the other rows, without any feature.
+    /// The same for the mean of the other rows, without any feature. −1 where every target was centred over just these
+    /// rows: the mean of the others is then the row itself, turned round and made small.
     pub intercept_only: Score,
 }
 

@@ -19,10 +19,10 @@ pub(super) fn write(folder: &Path, prepared: &Prepared, comparison: &Comparison)
     shares(folder, prepared, comparison)
 }
 
-/// A target, its ceiling, and the interval of that.
+/// A target (empty for the mean over targets), its ceiling and the interval of that.
 type Level = (String, Score, Option<Interval>);
 
-/// The target of a row; empty for the mean over targets.
+/// The levels of a ceiling: the mean, then the targets.
 fn targets(prepared: &Prepared, ceiling: &Ceiling) -> Vec<Level> {
     let own =
         prepared.targets.iter().zip(&ceiling.targets).map(|(t, (score, interval))| (t.to_string(), *score, *interval));

@@ -33,7 +33,8 @@ pub(super) fn section(h: &mut Html, record: &RunRecord) {
         &[("class", "note")],
         "pattern-r: correlation across targets, the training mean map removed from both sides; chance 0. rank: share of the \
          fold\u{2019}s other rows that a prediction resembles less than its own; chance 0.5. legacy-pattern-r: the mean map \
-         left in; only its difference to the intercept-only value says anything about features. rsa: distances between rows \
+         left in; it says nothing without its intercept-only value, which is −1 where targets were centred over just these rows \
+         (the mean of the others then points away from the row left out). rsa: distances between rows \
          against distances cross-validated over subjects. cka: debiased linear centred kernel alignment. p: 1,000 \
          permutations of rows, one-sided, of one layer, not corrected for the number of layers.",
     );

@@ -62,10 +62,11 @@ pub fn explained(prepared: &Prepared, space: &SpaceFit) -> Option<(f64, Option<I
 pub(super) fn leak(prepared: &Prepared, oasm: &SpaceFit) -> Option<AuditFinding> {
     let (share, interval) = explained(prepared, oasm)?;
     let (low, high) = interval.unwrap_or((share, share));
-    if low <= 0.0 {
-        return None;
-    }
-    let severity = if share > LEAK { Severity::Severe } else { Severity::Warning };
+    let severity = match (share > LEAK, low > 0.0) {
+        (true, true) => Severity::Severe,
+        (false, false) => return None,
+        _ => Severity::Warning,
+    };
     Some(AuditFinding::new(
         "AU-07",
         severity,
