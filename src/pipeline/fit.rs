@@ -69,10 +69,11 @@ pub fn fit_joint(
     watch: &dyn Watch,
 ) -> Result<LayerFit> {
     let options = options(prepared);
-    let bands = Bands::of_sizes(&[features.x().ncols(), confounds.x().ncols()])?;
-    let weights = random_weights(bands.count(), BAND_DRAWS, BAND_SEED);
+    let weights = random_weights(2, BAND_DRAWS, BAND_SEED);
     let grid = &prepared.plan.alphas;
     let fitted = fit_cohorts(prepared, &[features, confounds], &|x, y, folds| {
+        // Confounds may have columns of each subject's own, which only the joined features have.
+        let bands = Bands::of_sizes(&[features.x().ncols(), x.ncols() - features.x().ncols()])?;
         engine::fit_banded(x, y, &bands, &weights, folds, grid, &options, watch).map(|(banded, _)| banded.fit)
     })?;
     Ok(fitted.fit)
