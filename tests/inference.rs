@@ -5,7 +5,7 @@ use brainscore::compare::{ByGroup, Comparison, LayerFit, Settings, SubjectParts}
 use brainscore::encoding::{AlphaGrid, Folds, GroupSums, ScoreName, cv, score};
 use brainscore::ids::Layer;
 use brainscore::stats::benjamini_hochberg;
-use brainscore::stats::bootstrap::{Resamples, bca, mean_intervals};
+use brainscore::stats::bootstrap::{Resamples, bca, mean_intervals, two_way};
 use brainscore::stats::flips::{SignFlips, sign_flip_test};
 use brainscore::stats::labels::{Relabelings, contrast_groups};
 use brainscore::stats::paired::{Sample, detectable, tost};
@@ -16,8 +16,12 @@ use rand_distr::{Distribution, StandardNormal};
 use serde_json::Value;
 
 fn golden() -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/inference/inference.json");
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    stored("inference.json")
+}
+
+fn stored(name: &str) -> Value {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/inference");
+    serde_json::from_str(&std::fs::read_to_string(format!("{folder}/{name}")).unwrap()).unwrap()
 }
 
 fn number(value: &Value) -> f64 {
@@ -96,6 +100,19 @@ fn bca_is_that_of_scipy() {
         let found = bca(number(&case["value"]), replicates.view(), jackknife.view(), 0.95).unwrap();
         close("low", found.0, number(&case["low"]), 1e-9);
         close("high", found.1, number(&case["high"]), 1e-9);
+    }
+}
+
+/// Both sides resample, so that they agree to what 20,000 draws leave open: 2 % of the interval's width.
+#[test]
+fn the_two_way_interval_is_that_of_plain_resampling() {
+    for case in cases(&stored("two_way.json")["cases"]) {
+        let (gains, shares) = (matrix(&case["gains"]), matrix(&case["shares"]));
+        let (low, high) = two_way(&gains, &shares, 20_000, 7, 0.95).unwrap();
+        let (e_low, e_high) = (number(&case["low"]), number(&case["high"]));
+        let width = e_high - e_low;
+        assert!((low - e_low).abs() < 0.02 * width, "low end {low} instead of {e_low}");
+        assert!((high - e_high).abs() < 0.02 * width, "high end {high} instead of {e_high}");
     }
 }
 
