@@ -278,9 +278,9 @@ fn refit<T: Real>(
         for (most, fit) in varying.iter_mut().zip(&fits) {
             *most = fit.as_ref().map_or(*most, |f| f.varying().max(*most));
         }
-        let parts = engine.places.par_iter().zip(best).map(|(place, best)| {
+        let parts = best.par_iter().enumerate().map(|(at, best)| {
             engine.watch.check()?;
-            predict_draw(engine, place, best, draw, &fits, bands.count())
+            predict_draw(engine, at, best, draw, &fits, bands.count())
         });
         for (place, parts) in engine.places.iter().zip(parts.collect::<Result<Vec<_>>>()?) {
             for part in parts {
@@ -356,7 +356,7 @@ struct Part {
 
 fn predict_draw<T: Real>(
     engine: &Engine<'_, T>,
-    place: &super::Place,
+    at: usize,
     best: &Best,
     draw: usize,
     fits: &[Option<Refit<T>>],
@@ -366,13 +366,15 @@ fn predict_draw<T: Real>(
     if !best.draw.iter().any(|d| *d == draw) {
         return Ok(parts);
     }
-    let (block, _, offset) = engine.load(place)?;
+    let loaded = engine.load(at)?;
+    let super::Loaded { block, offset, .. } = &*loaded;
+    let place = &engine.places[at];
     for (fold, fit) in fits.iter().enumerate() {
         let columns: Vec<usize> = (0..place.columns.len()).filter(|t| best.draw[[fold, *t]] == draw).collect();
         let (Some(fit), false) = (fit, columns.is_empty()) else { continue };
         let mean = block.mean(&engine.rows, &[fold]);
         let chosen = best.alpha.row(fold).select(Axis(0), &columns);
-        let stacked = fit.predict(&block, &engine.rows, &mean, Some(&columns), chosen.view(), &engine.wide.values);
+        let stacked = fit.predict(block, &engine.rows, &mean, Some(&columns), chosen.view(), &engine.wide.values);
         let stacked = stacked.mapv(Real::wide);
         let truth = block.truth::<f64>(&engine.rows, fold, &mean, Some(&columns));
         let test = truth.nrows();

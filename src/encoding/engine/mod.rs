@@ -24,8 +24,8 @@ mod sweep;
 mod system;
 
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use ndarray::{Array2, ArrayView2, s};
@@ -158,6 +158,8 @@ impl Report {
     }
 }
 
+/// Blocks of targets are kept between stages when they take no more than a quarter of this, or of the memory.
+const KEPT: u64 = 4 << 30;
 /// Targets that are worked on at once.
 const BLOCK: usize = 512;
 
@@ -238,6 +240,16 @@ struct Place {
     columns: Range<usize>,
 }
 
+/// A block of targets as it is worked on.
+struct Loaded<T> {
+    /// Less their means.
+    block: Block<T>,
+    /// As given (rows, columns).
+    given: Array2<f64>,
+    /// The means.
+    offset: Vec<f64>,
+}
+
 /// Everything about one feature space that does not change while it is fitted.
 struct Engine<'a, T> {
     rows: Rows,
@@ -250,6 +262,8 @@ struct Engine<'a, T> {
     weights: Vec<f64>,
     responses: &'a [&'a dyn Targets],
     places: Vec<Place>,
+    /// Blocks that were read, where all of them may be kept.
+    loaded: Option<Vec<OnceLock<Arc<Loaded<T>>>>>,
     targets: usize,
     asked: &'a AlphaGrid,
     /// The grid asked for, or a default one widened on both sides.
@@ -282,8 +296,11 @@ impl<'a, T: Real> Engine<'a, T> {
             (0..all.div_ceil(width)).map(move |i| Place { response, columns: i * width..all.min((i + 1) * width) })
         });
         let grams = size.primal().then(|| Grams::new(&space, &rows));
+        let places: Vec<Place> = places.collect();
+        let keep = size.target_bytes() <= options.memory.unwrap_or(KEPT).min(KEPT) / 4;
         Engine {
-            places: places.collect(),
+            loaded: keep.then(|| places.iter().map(|_| OnceLock::new()).collect()),
+            places,
             scale: options.scale.clone(),
             kernels: None,
             weights: Vec::new(),
@@ -317,15 +334,25 @@ impl<'a, T: Real> Engine<'a, T> {
         self.weights = weights.to_vec();
     }
 
-    /// A block of targets less their means, its values as given, and the means.
-    fn load(&self, place: &Place) -> Result<(Block<T>, Array2<f64>, Vec<f64>)> {
+    /// A block of the engine's targets; kept for the next call where all of them fit into memory.
+    fn load(&self, at: usize) -> Result<Arc<Loaded<T>>> {
+        let kept = self.loaded.as_ref().map(|all| &all[at]);
+        if let Some(found) = kept.and_then(OnceLock::get) {
+            return Ok(Arc::clone(found));
+        }
+        let loaded = Arc::new(self.read(&self.places[at])?);
+        Ok(kept.map_or_else(|| Arc::clone(&loaded), |kept| Arc::clone(kept.get_or_init(|| Arc::clone(&loaded)))))
+    }
+
+    /// Reads a block of targets.
+    fn read(&self, place: &Place) -> Result<Loaded<T>> {
         let given = self.responses[place.response].read(place.columns.clone())?;
         assert_eq!(given.dim(), (self.rows.len(), place.columns.len()), "responses have the rows of the features");
         // Shifting a target changes no score; near-zero means keep sums of squares exact for responses with an offset.
         let offset = given.mean_axis(ndarray::Axis(0)).unwrap_or_default();
         let y = self.rows.sorted(given.view()) - &offset;
-        let space = self.grams.as_ref().filter(|grams| !grams.is_empty()).map(|_| &self.space);
-        Ok((Block::new(y, &self.rows, space), given, offset.to_vec()))
+        let space = self.grams.as_ref().map(|_| &self.space);
+        Ok(Loaded { block: Block::new(y, &self.rows, space), given, offset: offset.to_vec() })
     }
 
     fn run(self, receive: &(dyn Fn(Fitted) -> Result<()> + Sync)) -> Result<Report> {
@@ -356,15 +383,16 @@ impl<'a, T: Real> Engine<'a, T> {
                 Ok(fit)
             })
             .collect::<Result<_>>()?;
-        self.places.par_iter().zip(states).try_for_each(|(place, state)| {
+        self.places.par_iter().zip(states).enumerate().try_for_each(|(at, (place, state))| {
             self.watch.check()?;
-            let (block, y, offset) = self.load(place)?;
-            let mut predicted = Array2::zeros(y.raw_dim());
+            let loaded = self.load(at)?;
+            let Loaded { block, given, offset } = &*loaded;
+            let mut predicted = Array2::zeros(given.raw_dim());
             let mut train_mean = Array2::zeros((folds, offset.len()));
             for (fold, fit) in fits.iter().enumerate() {
                 let mut mean = block.mean(&self.rows, &[fold]);
-                let part = fit.predict(&block, &self.rows, &mean, None, state.chosen.row(fold), &self.wide.values);
-                mean.iter_mut().zip(&offset).for_each(|(m, o)| *m += o);
+                let part = fit.predict(block, &self.rows, &mean, None, state.chosen.row(fold), &self.wide.values);
+                mean.iter_mut().zip(offset).for_each(|(m, o)| *m += o);
                 let mut out = predicted.slice_mut(s![self.rows.of(fold), ..]);
                 for (mut to, from) in out.rows_mut().into_iter().zip(part.rows()) {
                     to.iter_mut().zip(from).zip(&mean).for_each(|((to, from), m)| *to = from.wide() + m);
@@ -379,7 +407,7 @@ impl<'a, T: Real> Engine<'a, T> {
                 grid: AlphaGrid { values: self.wide.values[state.range.clone()].to_vec(), given: self.asked.given },
                 varying: fits.iter().map(Refit::varying).collect(),
             };
-            receive(Fitted { response: place.response, columns: place.columns.clone(), y, fit })
+            receive(Fitted { response: place.response, columns: place.columns.clone(), y: given.clone(), fit })
         })
     }
 

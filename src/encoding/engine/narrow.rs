@@ -127,7 +127,7 @@ impl<'a, 'e, T: Real> Narrow<'a, 'e, T> {
             let mut scratch = Scratch::default();
             for start in columns.clone().step_by(width) {
                 let part = super::Place { response: place.response, columns: start..columns.end.min(start + width) };
-                let (block, ..) = self.engine.load(&part)?;
+                let block = self.engine.read(&part)?.block;
                 // One matrix of errors per outer fold, the alphas of each draw one below the other.
                 let mut errors: Vec<Array2<f64>> =
                     vec![Array2::zeros((draws * alphas.len(), part.columns.len())); folds];

@@ -13,6 +13,10 @@ use super::{Engine, Precision, Report};
 use crate::compute::cpu::Real;
 use crate::error::Result;
 
+/// Up to so many eigenvalues mixed precision searches in float64 at once: bounding and settling what float32 leaves open
+/// would cost as much as it saves.
+const SMALL: usize = 64;
+
 /// A decomposed inner training set.
 pub(super) struct Prepared<T> {
     factor: Factor<T>,
@@ -22,7 +26,8 @@ pub(super) struct Prepared<T> {
 
 impl<T: Real> Prepared<T> {
     pub(super) fn new(factor: Factor<T>, precision: Precision) -> Prepared<T> {
-        let narrow = (precision != Precision::Double).then(|| factor.projected.mapv(|v| v.wide() as f32));
+        let small = precision == Precision::Mixed && factor.values.len() <= SMALL;
+        let narrow = (precision != Precision::Double && !small).then(|| factor.projected.mapv(|v| v.wide() as f32));
         Prepared { factor, narrow }
     }
 }
@@ -125,7 +130,8 @@ impl<T: Real> Engine<'_, T> {
             bases = plans.iter().flatten().map(Plan::bases).fold(bases, usize::max);
             which.par_iter().zip(&mut found).try_for_each(|(block, errors)| {
                 self.watch.check()?;
-                let (block, ..) = self.load(&self.places[*block])?;
+                let loaded = self.load(*block)?;
+                let block = &loaded.block;
                 let (mut scratch, mut narrow_scratch) = (Scratch::default(), Scratch::default());
                 for (set, plan) in prepared.iter().zip(&plans) {
                     let without = &set.factor.without;
@@ -190,36 +196,35 @@ impl<T: Real> Engine<'_, T> {
             state.forget(columns);
         }
         self.with_factors(kept, &mut 0.0, |prepared| {
-            let work = states.par_iter_mut().zip(close).zip(&self.places);
-            work.filter(|((_, close), _)| close.iter().any(|c| !c.is_empty())).try_for_each(
-                |((state, close), place)| {
-                    self.watch.check()?;
-                    let (block, ..) = self.load(place)?;
-                    let alphas = &self.wide.values[state.range.clone()];
-                    let mut scratch = Scratch::default();
-                    for set in prepared {
-                        let without = &set.factor.without;
-                        let mean = block.mean(&self.rows, without);
-                        for (validation, outer, rows) in self.held_out(without) {
-                            let columns = &close[outer];
-                            if columns.is_empty() {
-                                continue;
-                            }
-                            let right = block.right(&self.rows, without, &set.factor.side, &mean, Some(columns));
-                            let q = set.factor.coefficients(&right);
-                            let truth = block.truth::<T>(&self.rows, validation, &mean, Some(columns));
-                            let mut sse = Array2::zeros((alphas.len(), columns.len()));
-                            let p: ArrayView2<'_, T> = set.factor.projected.slice(s![rows, ..]);
-                            exact(p, &set.factor.values, alphas, &q, &truth, &mut sse, &mut scratch);
-                            for (from, to) in sse.columns().into_iter().zip(columns) {
-                                let mut to = state.errors[outer].sse.column_mut(*to);
-                                to += &from;
-                            }
+            let work = states.par_iter_mut().zip(close).enumerate();
+            work.filter(|(_, (_, close))| close.iter().any(|c| !c.is_empty())).try_for_each(|(at, (state, close))| {
+                self.watch.check()?;
+                let loaded = self.load(at)?;
+                let block = &loaded.block;
+                let alphas = &self.wide.values[state.range.clone()];
+                let mut scratch = Scratch::default();
+                for set in prepared {
+                    let without = &set.factor.without;
+                    let mean = block.mean(&self.rows, without);
+                    for (validation, outer, rows) in self.held_out(without) {
+                        let columns = &close[outer];
+                        if columns.is_empty() {
+                            continue;
+                        }
+                        let right = block.right(&self.rows, without, &set.factor.side, &mean, Some(columns));
+                        let q = set.factor.coefficients(&right);
+                        let truth = block.truth::<T>(&self.rows, validation, &mean, Some(columns));
+                        let mut sse = Array2::zeros((alphas.len(), columns.len()));
+                        let p: ArrayView2<'_, T> = set.factor.projected.slice(s![rows, ..]);
+                        exact(p, &set.factor.values, alphas, &q, &truth, &mut sse, &mut scratch);
+                        for (from, to) in sse.columns().into_iter().zip(columns) {
+                            let mut to = state.errors[outer].sse.column_mut(*to);
+                            to += &from;
                         }
                     }
-                    Ok(())
-                },
-            )
+                }
+                Ok(())
+            })
         })
     }
 }

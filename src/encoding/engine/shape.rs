@@ -62,6 +62,12 @@ impl Size {
         self.folds * (self.folds - 1) / 2
     }
 
+    /// Bytes of all targets as they are worked on: as given, less their means, and multiplied by the features.
+    pub(super) fn target_bytes(&self) -> u64 {
+        let products = if self.primal() { self.folds * self.features } else { 0 };
+        ((2 * self.rows + products) * 8 * self.targets) as u64
+    }
+
     /// Targets per block: what the threads hold at once takes no more than a quarter of the memory.
     pub(super) fn block(&self, memory: Option<u64>, threads: usize) -> usize {
         let Some(memory) = memory else { return usize::MAX };
