@@ -114,7 +114,13 @@ pub(super) fn layerwise(record: &RunRecord) -> Scene {
         counted(curves.len(), "checkpoint"),
         curves.iter().map(best_in_words).collect::<Vec<_>>().join(" ")
     );
-    finish(record, visible(&record.plan.study).into_owned(), score_words(results.score), curves, levels, alt)
+    let title = visible(&record.plan.study).into_owned();
+    let mut scene = finish(record, title, score_words(results.score), curves, levels, alt);
+    if seeds.is_some_and(|s| s.n > 1) {
+        // Only here do the seeds share a curve; elsewhere each has its interval.
+        scene.caption.insert(CHOICES, "Band of the untrained seeds: their range.".to_owned());
+    }
+    scene
 }
 
 /// The untrained seeds as one curve: their mean, with their range as its band.
@@ -231,6 +237,9 @@ fn looks(record: &RunRecord) -> Vec<(&str, Look)> {
 const LEAKY: &str =
     "LEAKY FOLDS: rows that belong together lie on both sides. These scores are no estimates for new data.";
 
+/// Lines of a caption up to the choices behind the figure, which every caption has.
+const CHOICES: usize = 2;
+
 /// Under the figure: what a point and a band are, and the choices behind them.
 fn caption(record: &RunRecord, scene: &Scene) -> Vec<String> {
     let results = &record.comparison;
@@ -251,7 +260,6 @@ fn caption(record: &RunRecord, scene: &Scene) -> Vec<String> {
     );
     let choices = format!("Pooling: {}. Folds: {}.", record.plan.pooling, record.plan.folds);
     let mut lines = vec![format!("{point} {band}"), choices];
-    lines.extend(Seeds::of(record).filter(|s| s.n > 1).map(|_| "Band of the untrained seeds: their range.".to_owned()));
     lines.extend(record.plan.folds.leaks().then(|| LEAKY.to_owned()));
     lines
 }

@@ -63,6 +63,7 @@ impl Seeds {
 mod tests {
     use super::*;
     use crate::encoding::{Reason, Score};
+    use crate::plot::scene;
     use crate::record::sample;
 
     #[test]
@@ -76,6 +77,10 @@ mod tests {
         }
         let seeds = Seeds::of(&record).unwrap();
         assert!(seeds.has("untrained-1") && !seeds.has("base") && seeds.best == Layer(1));
+        let says_range = |caption: &[String]| caption.iter().any(|line| line.contains("untrained seeds: their range"));
+        assert!(says_range(&scene::layerwise(&record).caption), "they share a curve");
+        let difference = scene::difference(&record).unwrap();
+        assert!(!says_range(&difference.caption), "each has its own interval there");
         assert_eq!(seeds.at(&record, ScoreName::Cod, Layer(1)), Some((0.2, 0.1, 0.3)));
         let own =
             record.comparison.curves.iter_mut().find(|c| c.checkpoint == "untrained-0" && c.score == ScoreName::Cod);
