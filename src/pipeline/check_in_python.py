@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Recomputes one layer of one subject of this run in scikit-learn, and compares.
 
-Written by brainscore {VERSION} for this run. It reads check/ (features, responses, folds) and scores.csv beside it and
+Written by brainscore «VERSION» for this run. It reads check/ (features, responses, folds) and scores.csv beside it and
 uses nothing of brainscore's. Needs NumPy and scikit-learn:
 
     python check_in_python.py
@@ -26,13 +26,13 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-CHECKPOINT = {CHECKPOINT}
-LAYER = {LAYER}
-SUBJECT = {SUBJECT}
-# The columns of check/Y.npy{SOME}.
-TARGETS = {TARGETS}
-ALPHAS = {ALPHAS}
-TOLERANCE = {TOLERANCE}
+CHECKPOINT = «CHECKPOINT»
+LAYER = «LAYER»
+SUBJECT = «SUBJECT»
+# The columns of check/Y.npy«SOME».
+TARGETS = «TARGETS»
+ALPHAS = «ALPHAS»
+TOLERANCE = «TOLERANCE»
 SCORES = ("cod", "cod_test_mean", "r")
 
 here = Path(__file__).resolve().parent
@@ -119,9 +119,10 @@ def main():
             if difference >= largest.get(score, (-1.0,))[0]:
                 largest[score] = (difference, target)
 
-    print(f"{CHECKPOINT}, layer {LAYER}, subject {SUBJECT}: {len(y)} rows, {x.shape[1]} features, {len(TARGETS)} targets")
+    # repr: a name must not steer a terminal.
+    print(f"{CHECKPOINT!r}, layer {LAYER}, subject {SUBJECT!r}: {len(y)} rows, {x.shape[1]} features, {len(TARGETS)} targets")
     for score, (difference, target) in largest.items():
-        print(f"  {score}: largest difference {difference:.2e} ({target})")
+        print(f"  {score}: largest difference {difference:.2e} ({target!r})")
     print(f"  {compared} scores compared, {undefined} undefined in scores.csv, {time.time() - start:.1f} s")
     agrees = compared > 0 and all(difference <= TOLERANCE for difference, _ in largest.values())
     print("AGREES" if agrees else f"DISAGREES by more than {TOLERANCE:g}")

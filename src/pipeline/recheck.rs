@@ -98,27 +98,26 @@ fn script(
         // float32 throughout, as it was asked for.
         Precision::Single => "1e-3",
     };
-    // The parts that are not names first: a name may hold any of these words.
     Ok(include_str!("check_in_python.py")
-        .replace("{VERSION}", env!("CARGO_PKG_VERSION"))
-        .replace("{LAYER}", &layer.to_string())
-        .replace("{SOME}", &some)
-        .replace("{ALPHAS}", &format!("[{}]", alphas.join(", ")))
-        .replace("{TOLERANCE}", tolerance)
-        .replace("{TARGETS}", &format!("[{}]", targets.join(", ")))
-        .replace("{SUBJECT}", &literal(subject)?)
-        .replace("{CHECKPOINT}", &literal(label)?))
+        .replace("«VERSION»", env!("CARGO_PKG_VERSION"))
+        .replace("«LAYER»", &layer.to_string())
+        .replace("«SOME»", &some)
+        .replace("«ALPHAS»", &format!("[{}]", alphas.join(", ")))
+        .replace("«TOLERANCE»", tolerance)
+        .replace("«TARGETS»", &format!("[{}]", targets.join(", ")))
+        .replace("«SUBJECT»", &literal(subject)?)
+        .replace("«CHECKPOINT»", &literal(label)?))
 }
 
-/// A Python string literal: that of JSON, whatever is not printable ASCII escaped, and braces too, so that no name is
-/// taken for a part of the template.
+/// A Python string literal: that of JSON, whatever is not printable ASCII escaped. No name can hold the brackets of the
+/// template then.
 fn literal(text: &str) -> Result<String> {
     let json = serde_json::to_string(text)
         .map_err(|e| Error::new(Code::Io01, SCRIPT, format!("cannot be written: {e}")).source(e))?;
     let mut written = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
-            ' '..='~' if c != '{' && c != '}' => written.push(c),
+            ' '..='~' => written.push(c),
             _ if (c as u32) < 0x1_0000 => written.push_str(&format!("\\u{:04x}", c as u32)),
             _ => written.push_str(&format!("\\U{:08x}", c as u32)),
         }
@@ -132,13 +131,13 @@ mod tests {
 
     #[test]
     fn a_name_stays_inside_its_literal() {
-        let hostile = "\"\"\"\n{TARGETS}'; import os #\u{202e}é\u{1f9e0}\\";
+        let hostile = "\"\"\"\n«TARGETS»'; import os #\u{202e}é\u{1f9e0}\\";
         let text = literal(hostile).unwrap();
-        assert_eq!(text, "\"\\\"\\\"\\\"\\n\\u007bTARGETS\\u007d'; import os #\\u202e\\u00e9\\U0001f9e0\\\\\"");
+        assert_eq!(text, "\"\\\"\\\"\\\"\\n\\u00abTARGETS\\u00bb'; import os #\\u202e\\u00e9\\U0001f9e0\\\\\"");
         let grid = AlphaGrid::given(vec![0.1, 1.0, 1e7]).unwrap();
         let names = [hostile.to_owned()];
         let script = script(hostile, Layer(3), hostile, (&names, 100), &grid, Precision::Mixed).unwrap();
-        assert!(script.is_ascii() && !script.contains("{CHECKPOINT}") && !script.contains("{SUBJECT}"));
+        assert!(script.is_ascii(), "nothing of the template is left");
         assert!(script.contains("ALPHAS = [0.1, 1.0, 10000000.0]\nTOLERANCE = 1e-6\n"), "{script}");
         assert!(script.contains("check/Y.npy: 1 of 100."));
         assert!(script.contains(&format!("CHECKPOINT = {text}\nLAYER = 3\nSUBJECT = {text}\n")));

@@ -135,23 +135,23 @@ fn inline(nodes: &[Node]) -> String {
 fn escaped(text: &str) -> String {
     let shown = visible(text);
     let mut out = String::with_capacity(shown.len() + 16);
-    let mut before = ' ';
     for (at, c) in shown.char_indices() {
         let rest = &shown[at + c.len_utf8()..];
         let escape = match c {
             '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '~' | '&' | '$' | '@' | '#' => true,
             // Bare addresses become links: `http://…`, `www.…`.
             ':' => rest.starts_with("//"),
-            '.' => before.eq_ignore_ascii_case(&'w') || (at > 0 && out.chars().all(|c| c.is_ascii_digit())),
+            '.' if rest.starts_with(' ') => at > 0 && out.chars().all(|c| c.is_ascii_digit()),
+            '.' => shown[..at].to_ascii_lowercase().ends_with("www"),
             '!' => rest.starts_with('['),
-            '+' | '-' | '=' => at == 0,
+            '+' | '-' => at == 0 && rest.starts_with(' '),
+            '=' => at == 0,
             _ => false,
         };
         if escape {
             out.push('\\');
         }
         out.push(c);
-        before = c;
     }
     out
 }
