@@ -6,6 +6,7 @@ mod groups;
 mod inference;
 mod layer;
 mod lineage;
+mod summary;
 mod trend;
 mod units;
 
@@ -19,6 +20,7 @@ pub use layer::{
     ByGroup, LEVEL, LayerFit, LayerScores, SubjectParts, baselines, by_subject, compare_layer, target_means, unique_cod,
 };
 pub use lineage::{Lineage, base_of};
+pub use summary::SummaryRow;
 pub use trend::{Along, Trend, TrendPoint};
 
 use crate::encoding::{MetricName, Score, ScoreName};

@@ -170,6 +170,7 @@ codes! {
     Od06 = "OD-06", Environment, "another run is writing to this output directory";
     Fl02 = "FL-02", Usage, "a flag's value is out of range";
     Rr01 = "RR-01", Input, "run.json cannot be read back";
+    Rr02 = "RR-02", Input, "runs cannot be merged into one comparison";
     Io01 = "IO-01", Environment, "reading or writing failed";
     In01 = "IN-01", Environment, "an input changed while the run was reading it";
     Nu01 = "NU-01", Environment, "a computation overflowed or did not converge";

@@ -35,6 +35,9 @@ pub struct NestedBest {
     pub nested: Score,
     /// Its interval.
     pub interval: Option<Interval>,
+    /// The nested score of each subject; empty with one subject.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<Option<f64>>,
     /// Standard deviation of the nested score over subjects; none with one subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sd: Option<f64>,
@@ -229,13 +232,17 @@ impl Comparison {
         let nested: Vec<(Vec<(Layer, usize)>, Profile)> = fits
             .iter()
             .zip(&profiles)
-            .map(|((_, layers), profile)| match Nested::of(layers, self.score) {
-                Some(nested) => (nested.counts(&profile.layers), profile.with(nested.values)),
-                None => (Vec::new(), profile.with(Array2::from_elem((self.n_units, 1), f64::NAN))),
+            .map(|((label, layers), profile)| match (Nested::of(layers, self.score), self.known(label)) {
+                (_, Some(known)) => (Vec::new(), profile.with(known)),
+                (Some(nested), None) => (nested.counts(&profile.layers), profile.with(nested.values)),
+                (None, None) => (Vec::new(), profile.with(Array2::from_elem((self.n_units, 1), f64::NAN))),
             })
             .collect();
         let undefined = |value| Score::from_nan(value, Reason::NothingDefined);
         for (((label, _), profile), (chosen, column)) in fits.iter().zip(&profiles).zip(&nested) {
+            if self.best_layers.iter().any(|b| b.checkpoint == *label) {
+                continue;
+            }
             let (score, interval) = replicated(resamples, |w| column.resampled(w).column(0).to_owned());
             let means = profile.resampled(&Array2::ones((1, self.n_units)));
             let naive = highest(means.iter().copied()).map_or(f64::NAN, |at| means[[0, at]]);
@@ -245,6 +252,10 @@ impl Comparison {
                 chosen: chosen.clone(),
                 nested: undefined(score),
                 interval,
+                subjects: match column.groups {
+                    None => column.values.iter().map(|v| Some(*v).filter(|v| v.is_finite())).collect(),
+                    Some(_) => Vec::new(),
+                },
                 sd: column.groups.is_none().then(|| Sample::of(&column.values).map(|s| s.sd)).flatten(),
                 naive: undefined(naive),
                 optimism: Some(naive - score).filter(|o| o.is_finite()),
@@ -292,6 +303,13 @@ impl Comparison {
         }
         let columns: Vec<(&str, &Profile)> = fits.iter().map(|f| f.0).zip(nested.iter().map(|n| &n.1)).collect();
         self.trends(&columns, flips, power, resamples);
+    }
+
+    /// The nested scores of a checkpoint whose best layers are known from a finished run.
+    fn known(&self, checkpoint: &str) -> Option<Array2<f64>> {
+        let best = self.best_layers.iter().find(|b| b.checkpoint == checkpoint)?;
+        let values: Vec<f64> = best.subjects.iter().map(|v| v.unwrap_or(f64::NAN)).collect();
+        Some(Array2::from_shape_fn((self.n_units, 1), |(s, _)| values.get(s).copied().unwrap_or(f64::NAN)))
     }
 
     /// The centre of mass, averaged over subjects or that of the one subject.

@@ -338,6 +338,12 @@ impl OutputTable {
             .map_err(|e| Error::new(Code::Io01, "an output table", format!("cannot be built: {e}")).source(e))
     }
 
+    /// Writes `stem.csv` and `stem.parquet` into a folder.
+    pub fn write(&self, folder: &Path, stem: &str) -> Result<()> {
+        self.write_csv(&folder.join(format!("{stem}.csv")))?;
+        self.write_parquet(&folder.join(format!("{stem}.parquet")))
+    }
+
     /// Writes CSV. Text that a spreadsheet would take for a formula gets a leading apostrophe.
     pub fn write_csv(&self, path: &Path) -> Result<()> {
         let mut frame = self.frame(true)?;
@@ -354,6 +360,16 @@ impl OutputTable {
             Ok(())
         })
     }
+}
+
+/// Writes `stem.csv` and `stem.parquet` batch by batch; `produce` is called once for each.
+pub fn write_batches(
+    folder: &Path,
+    stem: &str,
+    produce: impl Fn(&mut dyn FnMut(&OutputTable) -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    write_csv_batches(&folder.join(format!("{stem}.csv")), &produce)?;
+    write_parquet_batches(&folder.join(format!("{stem}.parquet")), &produce)
 }
 
 /// Writes a CSV file batch by batch, so that the whole never sits in memory; see [`write_parquet_batches`].

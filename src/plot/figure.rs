@@ -1,6 +1,7 @@
 use plotters::drawing::IntoDrawingArea;
 use plotters::prelude::SVGBackend;
 
+use crate::compare::Along;
 use crate::error::{Code, Error, Result};
 use crate::plot::layout::Layout;
 use crate::plot::scene::Scene;
@@ -16,6 +17,21 @@ pub struct Figure {
     pub png: Vec<u8>,
     /// What the figure shows, for those who do not see it.
     pub alt: String,
+    /// Where its values stand, for a page that shows them under a pointer.
+    pub points: Vec<Spot>,
+}
+
+/// A value of a figure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spot {
+    /// Its place, as a share of the width.
+    pub x: f64,
+    /// Its place, as a share of the height.
+    pub y: f64,
+    /// What stands there, in words.
+    pub text: String,
+    /// The layer, in figures over layers.
+    pub layer: Option<usize>,
 }
 
 /// The figures of a report.
@@ -27,12 +43,21 @@ pub struct Figures {
     pub difference: Option<Figure>,
     /// [`super::weights`].
     pub weights: Option<Figure>,
+    /// [`super::along`] training steps.
+    pub steps: Option<Figure>,
+    /// [`super::along`] model sizes.
+    pub size: Option<Figure>,
 }
 
 impl Figures {
     /// The figures that there are, with the names of their files.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &Figure)> {
-        let optional = [("difference", &self.difference), ("weights", &self.weights)];
+        let optional = [
+            ("difference", &self.difference),
+            ("weights", &self.weights),
+            ("steps", &self.steps),
+            ("size", &self.size),
+        ];
         let present = optional.into_iter().filter_map(|(name, figure)| Some((name, figure.as_ref()?)));
         std::iter::once(("layerwise", &self.layerwise)).chain(present)
     }
@@ -46,6 +71,8 @@ impl Figures {
             layerwise: super::layerwise(record)?,
             difference: super::difference(record)?,
             weights: super::weights(record)?,
+            steps: super::along(record, Along::Steps)?,
+            size: super::along(record, Along::Size)?,
         })
     }
 }
@@ -62,7 +89,7 @@ pub(super) fn draw(scene: &Scene) -> Result<Figure> {
     }
     let svg = svg::finish(&drawn, size, &scene.title, &scene.alt);
     let png = raster::png(size, |area| paint::paint(area, scene, &layout))?;
-    Ok(Figure { svg, png, alt: scene.alt.clone() })
+    Ok(Figure { svg, png, alt: scene.alt.clone(), points: layout.spots(scene) })
 }
 
 /// A drawing error as one of ours.

@@ -14,10 +14,12 @@ mod raster;
 mod scene;
 pub(crate) mod seeds;
 mod svg;
+mod trend;
 pub(crate) mod words;
 
-pub use figure::{Figure, Figures};
+pub use figure::{Figure, Figures, Spot};
 
+use crate::compare::Along;
 use crate::error::Result;
 use crate::record::RunRecord;
 
@@ -35,6 +37,14 @@ pub fn layerwise(record: &RunRecord) -> Result<Figure> {
 /// As [`layerwise`].
 pub fn difference(record: &RunRecord) -> Result<Option<Figure>> {
     scene::difference(record).map(|scene| figure::draw(&scene)).transpose()
+}
+
+/// The score along training steps or model sizes; `None` where there is no series.
+///
+/// # Errors
+/// As [`layerwise`].
+pub fn along(record: &RunRecord, along: Along) -> Result<Option<Figure>> {
+    trend::figure(record, along)
 }
 
 /// How far the weights of each layer are from those of the reference; `None` when no checkpoint can be compared.

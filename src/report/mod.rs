@@ -4,6 +4,7 @@
 //! strangers and are written through one escaping type.
 
 mod audit;
+mod batch;
 mod ceiling;
 mod findings;
 mod inference;

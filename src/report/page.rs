@@ -1,22 +1,34 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
+use crate::compare::Along;
 use crate::encoding::ScoreName;
 use crate::plot::words::percent;
 use crate::plot::{Figure, Figures};
 use crate::record::RunRecord;
 use crate::report::findings::Findings;
 use crate::report::markup::{DOCTYPE, Html};
-use crate::report::{audit, inference, methods, provenance, results, summary};
+use crate::report::{audit, batch, inference, methods, provenance, results, summary};
+use crate::visible::visible;
 
-/// No network, no scripts: the page is what it is when it is written.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+/// The page's one script. Without it nothing is missing: it sorts, filters, and shows values under a pointer.
+const SCRIPT: &str = include_str!("script.js");
+
+/// No network, and no script but the page's own, by its hash.
+fn policy() -> String {
+    let hash = STANDARD.encode(Sha256::digest(SCRIPT));
+    format!("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{hash}'")
+}
 
 /// The sections, by anchor, in the order of the page. Those that a run lacks are left out.
-const CONTENTS: [(&str, &str); 11] = [
+const CONTENTS: [(&str, &str); 13] = [
     ("#audit", "Audit"),
     ("#found", "What was found"),
+    ("#summary", "Summary"),
     ("#figures", "Figures"),
+    ("#trends", "Along steps and sizes"),
     ("#layers", "Scores per layer"),
     ("#best", "Best layers"),
     ("#tests", "Tests"),
@@ -40,7 +52,7 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
     h.element("html", &[("lang", "en")], |h| {
         h.element("head", &[], |h| {
             h.void("meta", &[("charset", "utf-8")]);
-            h.void("meta", &[("http-equiv", "Content-Security-Policy"), ("content", POLICY)]);
+            h.void("meta", &[("http-equiv", "Content-Security-Policy"), ("content", &policy())]);
             h.void("meta", &[("name", "viewport"), ("content", "width=device-width, initial-scale=1")]);
             h.void("meta", &[("name", "color-scheme"), ("content", "light dark")]);
             h.leaf("title", &[], format!("{study} – brainscore"));
@@ -62,7 +74,9 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
             h.element("main", &[], |h| {
                 audit::section(h, record);
                 summary::sections(h, record, &findings);
+                batch::summary(h, record);
                 pictures(h, record, figures);
+                series(h, record, figures);
                 inference::sections(h, record);
                 results::sections(h, record);
                 weights(h, record, figures);
@@ -79,6 +93,7 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
                     ),
                 );
             });
+            h.raw("script", SCRIPT);
         });
     });
     h
@@ -88,6 +103,8 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
 fn has(record: &RunRecord, anchor: &str) -> bool {
     let results = &record.comparison;
     match anchor {
+        "#summary" => results.best_layers.len() > 1,
+        "#trends" => !results.trends.is_empty(),
         "#best" => !results.best_layers.is_empty(),
         "#tests" => results.tests.is_some() && !results.layer_differences.is_empty(),
         "#groups" => results.group_design.is_some(),
@@ -118,6 +135,28 @@ fn pictures(h: &mut Html, record: &RunRecord, figures: &Figures) {
                     percent(record.plan.bootstrap.level)
                 ),
             );
+        }
+    });
+}
+
+/// Scores along training steps and model sizes, where the list of checkpoints gives them.
+fn series(h: &mut Html, record: &RunRecord, figures: &Figures) {
+    if record.comparison.trends.is_empty() {
+        return;
+    }
+    h.element("section", &[("id", "trends")], |h| {
+        h.leaf("h2", &[], "Along steps and sizes");
+        for along in batch::along(record) {
+            let (file, figure) = match along {
+                Along::Steps => ("steps.svg", &figures.steps),
+                Along::Size => ("size.svg", &figures.size),
+            };
+            h.leaf("h3", &[], format!("Score along {}", along.as_str()));
+            if let Some(figure) = figure {
+                let caption = format!("Scores along {}, each checkpoint at its nested best layer.", along.as_str());
+                picture(h, file, figure, &caption);
+            }
+            batch::trends(h, record, along);
         }
     });
 }
@@ -155,16 +194,25 @@ fn layerwise_caption(record: &RunRecord) -> String {
 fn picture(h: &mut Html, file: &str, figure: &Figure, caption: &str) {
     // As an image, not as markup: whatever stands in an SVG, a browser runs nothing in it and lets it load nothing.
     let source = format!("data:image/svg+xml;base64,{}", STANDARD.encode(&figure.svg));
+    let points = points(figure);
     h.element("figure", &[], |h| {
         h.element(
             "div",
             &[("class", "scroll"), ("role", "region"), ("tabindex", "0"), ("aria-label", "Figure")],
             |h| {
-                h.void("img", &[("src", &source), ("alt", &figure.alt), ("data-file", file)]);
+                h.void("img", &[("src", &source), ("alt", &figure.alt), ("data-file", file), ("data-points", &points)]);
             },
         );
         h.leaf("figcaption", &[], caption);
     });
+}
+
+/// Places and values of a figure's points, as the page's script reads them.
+fn points(figure: &Figure) -> String {
+    let place = |v: f64| (v * 1e4).round() / 1e4;
+    let spots: Vec<_> =
+        figure.points.iter().map(|s| json!([place(s.x), place(s.y), visible(&s.text), s.layer])).collect();
+    Value::from(spots).to_string()
 }
 
 #[cfg(test)]
@@ -203,7 +251,8 @@ mod tests {
         let page = rendered(&record);
         let tags = sample::tags(&page);
         assert_eq!(tags.iter().filter(|t| *t == "img").count(), 2, "only the figures");
-        assert!(!tags.iter().any(|t| ["script", "svg", "iframe", "object", "link", "form"].contains(&t.as_str())));
+        assert_eq!(tags.iter().filter(|t| *t == "script").count(), 1, "only the page's own");
+        assert!(!tags.iter().any(|t| ["svg", "iframe", "object", "link", "form"].contains(&t.as_str())));
         assert!(!page.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'));
         assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"));
     }
@@ -211,9 +260,16 @@ mod tests {
     #[test]
     fn the_page_loads_nothing() {
         let page = rendered(&sample::record());
-        assert!(
-            page.contains("content=\"default-src &#39;none&#39;; style-src &#39;unsafe-inline&#39;; img-src data:\"")
-        );
+        let policy = "content=\"default-src &#39;none&#39;; style-src &#39;unsafe-inline&#39;; img-src data:; script-src &#39;sha256-";
+        assert!(page.contains(policy));
+        let (_, script) = page.split_once("<script>").unwrap();
+        let (script, _) = script.split_once("</script>").unwrap();
+        let hash = STANDARD.encode(Sha256::digest(script));
+        assert!(page.contains(&format!("sha256-{hash}&#39;\"")), "the hash is that of the script in the page");
+        assert!(script.len() < 30_000);
+        for word in ["innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "fetch(", "import("] {
+            assert!(!script.contains(word), "{word} has no place in the script");
+        }
         assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("url("));
         assert_eq!(page.matches(" src=\"").count(), page.matches(" src=\"data:image/svg+xml;base64,").count());
     }
