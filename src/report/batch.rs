@@ -63,7 +63,7 @@ fn summary_row(h: &mut Html, row: &SummaryRow<'_>, with_steps: bool) {
         table::figure(h, row.sd.map_or("–".to_owned(), number));
         let Some(d) = row.difference else {
             (0..4).for_each(|_| table::figure(h, "–"));
-            table::words(h, "compared with");
+            table::words(h, "a base");
             return;
         };
         table::score(h, d.difference, d.interval, signed);
@@ -154,7 +154,7 @@ mod tests {
         let text = h.finish();
         assert_eq!(text.matches("scope=\"row\"").count(), 3);
         assert!(text.contains("scope=\"rowgroup\" colspan=\"8\">base</th>"), "{text}");
-        assert!(text.contains(">none</th>") && text.contains(">1000</td>") && text.contains("compared with"));
+        assert!(text.contains(">none</th>") && text.contains(">1000</td>") && text.contains("a base"));
         assert!(text.contains("to its base") && text.contains("for the 2 differences of this table"));
     }
 

@@ -196,13 +196,11 @@ fn picture(h: &mut Html, file: &str, figure: &Figure, caption: &str) {
     let source = format!("data:image/svg+xml;base64,{}", STANDARD.encode(&figure.svg));
     let points = points(figure);
     h.element("figure", &[], |h| {
-        h.element(
-            "div",
-            &[("class", "scroll"), ("role", "region"), ("tabindex", "0"), ("aria-label", "Figure")],
-            |h| {
-                h.void("img", &[("src", &source), ("alt", &figure.alt), ("data-file", file), ("data-points", &points)]);
-            },
-        );
+        // Regions are told apart by their names.
+        let name = format!("Figure: {}", file.trim_end_matches(".svg"));
+        h.element("div", &[("class", "scroll"), ("role", "region"), ("tabindex", "0"), ("aria-label", &name)], |h| {
+            h.void("img", &[("src", &source), ("alt", &figure.alt), ("data-file", file), ("data-points", &points)]);
+        });
         h.leaf("figcaption", &[], caption);
     });
 }
@@ -272,6 +270,38 @@ mod tests {
         }
         assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("url("));
         assert_eq!(page.matches(" src=\"").count(), page.matches(" src=\"data:image/svg+xml;base64,").count());
+    }
+
+    /// WCAG AA: 4.5 for text on every background that it stands on, in both colour schemes.
+    #[test]
+    fn text_has_contrast_in_light_and_dark() {
+        let css = include_str!("style.css");
+        let (light, rest) = css.split_once("@media (prefers-color-scheme: dark)").unwrap();
+        let (dark, _) = rest.split_once("* { box-sizing").unwrap();
+        let luminance = |block: &str, name: &str| {
+            let (_, value) = block.split_once(&format!("--{name}: #")).unwrap();
+            let part = |i: usize| {
+                let v = f64::from(u8::from_str_radix(&value[2 * i..2 * i + 2], 16).unwrap()) / 255.0;
+                if v <= 0.04045 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+            };
+            0.2126 * part(0) + 0.7152 * part(1) + 0.0722 * part(2)
+        };
+        for block in [light, dark] {
+            for (text, behind) in [
+                ("ink", "page"),
+                ("soft", "page"),
+                ("accent", "page"),
+                ("ink", "shade"),
+                ("soft", "shade"),
+                ("pass-ink", "pass"),
+                ("fail-ink", "fail"),
+                ("warn-ink", "warn"),
+            ] {
+                let (a, b) = (luminance(block, text), luminance(block, behind));
+                let ratio = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(ratio >= 4.5, "{text} on {behind}: {ratio:.2}");
+            }
+        }
     }
 
     #[test]
