@@ -5,6 +5,7 @@ mod ceiling;
 mod groups;
 mod inference;
 mod layer;
+mod rois;
 mod units;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub use inference::{ALPHA, Fits, Inference, POWER, Settings, Tests};
 pub use layer::{
     ByGroup, LEVEL, LayerFit, LayerScores, SubjectParts, baselines, by_subject, compare_layer, target_means, unique_cod,
 };
+
+pub use rois::{RoiBaseline, RoiBest, RoiCeiling, RoiDifference, RoiPoint, RoiResults};
 
 use crate::encoding::{MetricName, Score, ScoreName};
 use crate::ids::{Layer, TargetId};
@@ -57,6 +60,9 @@ pub struct Comparison {
     /// Scores beyond those of single targets, where they were asked for.
     #[serde(default)]
     pub metrics: Vec<MetricPoint>,
+    /// The same for regions of interest, where the study has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rois: Option<RoiResults>,
     /// Difference to the confounds-only model per checkpoint, layer and score, averaged over targets.
     pub confound_gains: Vec<Difference>,
     /// `unique cod` per checkpoint and layer, averaged over targets: cod of a banded model of features and confounds less
@@ -143,6 +149,7 @@ impl Comparison {
             oasm: Vec::new(),
             ceilings: Vec::new(),
             metrics: Vec::new(),
+            rois: None,
             confound_gains: Vec::new(),
             unique_cod: Vec::new(),
             layer_differences: Vec::new(),

@@ -17,6 +17,7 @@ mod parts;
 mod preflight;
 mod report;
 mod resample;
+mod rois;
 mod rows;
 mod runs;
 mod selftest;
