@@ -15,6 +15,7 @@ mod parcellate;
 mod pickles;
 mod resample;
 mod ridge;
+mod rois;
 mod runs;
 mod states;
 mod support;

@@ -14,6 +14,7 @@ mod number;
 mod page;
 mod provenance;
 mod results;
+mod rois;
 mod summary;
 mod table;
 mod terminal;

@@ -7,16 +7,17 @@ use crate::plot::{Figure, Figures};
 use crate::record::RunRecord;
 use crate::report::findings::Findings;
 use crate::report::markup::Html;
-use crate::report::{audit, inference, methods, provenance, results, summary};
+use crate::report::{audit, inference, methods, provenance, results, rois, summary};
 
 /// No network, no scripts: the page is what it is when it is written.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// The sections, by anchor, in the order of the page. Those that a run lacks are left out.
-const CONTENTS: [(&str, &str); 11] = [
+const CONTENTS: [(&str, &str); 12] = [
     ("#audit", "Audit"),
     ("#found", "What was found"),
     ("#figures", "Figures"),
+    ("#rois", "Regions of interest"),
     ("#layers", "Scores per layer"),
     ("#best", "Best layers"),
     ("#tests", "Tests"),
@@ -58,6 +59,7 @@ pub(super) fn page(record: &RunRecord, figures: &Figures) -> String {
                 audit::section(h, record);
                 summary::sections(h, record, &findings);
                 pictures(h, record, figures);
+                rois::section(h, record);
                 inference::sections(h, record);
                 results::sections(h, record);
                 weights(h, record, figures);
@@ -85,6 +87,7 @@ fn has(record: &RunRecord, anchor: &str) -> bool {
     match anchor {
         "#best" => !results.best_layers.is_empty(),
         "#tests" => results.tests.is_some() && !results.layer_differences.is_empty(),
+        "#rois" => results.rois.is_some(),
         "#groups" => results.group_design.is_some(),
         "#differences" => !results.layer_differences.is_empty(),
         _ => true,
