@@ -41,9 +41,9 @@ pub struct RoiResults {
     pub confound_gains: Vec<RoiDifference>,
     /// `unique cod` per ROI, where it was computed.
     pub unique_cod: Vec<RoiDifference>,
-    /// Difference to the reference per checkpoint, layer (none: each at its own nested best layer) and ROI.
+    /// Difference to its base per checkpoint, layer (none: each at its own nested best layer) and ROI.
     pub differences: Vec<RoiDifference>,
-    /// Difference of two ROIs' differences to the reference, for the declared pairs.
+    /// Difference of two ROIs' differences to the base, for the declared pairs.
     pub contrasts: Vec<RoiDifference>,
 }
 
@@ -177,7 +177,7 @@ struct Builder<'a> {
 }
 
 impl Comparison {
-    /// Adds the results per ROI. `fits` holds all checkpoints, the reference first.
+    /// Adds the results per ROI. `fits` holds all checkpoints.
     pub fn add_rois(
         &mut self,
         rois: &Rois,
@@ -210,13 +210,17 @@ impl Comparison {
             for (label, layers) in fits {
                 builder.points(label, layers, confounds, score);
             }
-            if let Some(((_, base), others)) = fits.split_first() {
-                for (label, layers) in others {
+            for (label, layers) in fits {
+                let base = self.base_of(label).and_then(|base| fits.iter().find(|(l, _)| *l == base));
+                if let Some((_, base)) = base {
                     builder.differences(label, layers, base, score);
                 }
             }
         }
-        builder.nested(fits, self.score);
+        let at = |label: &str| fits.iter().position(|(l, _)| *l == label);
+        let pairs: Vec<(usize, usize)> =
+            (0..fits.len()).filter_map(|of| Some((of, at(self.base_of(fits[of].0)?)?))).collect();
+        builder.nested(fits, &pairs, self.score);
         self.rois = Some(builder.found);
     }
 }
@@ -291,7 +295,7 @@ impl Builder<'_> {
         assign(&mut self.found.unique_cod[first_unique..], tested);
     }
 
-    /// Differences of one checkpoint to the reference, layer by layer, and contrasts of ROIs.
+    /// Differences of one checkpoint to its base, layer by layer, and contrasts of ROIs.
     fn differences(&mut self, label: &str, layers: &[(Layer, LayerFit)], base: &[(Layer, LayerFit)], score: ScoreName) {
         let pairs: Vec<(Layer, &LayerFit, &LayerFit)> = layers
             .iter()
@@ -320,7 +324,7 @@ impl Builder<'_> {
     }
 
     /// Each checkpoint at its own best layer in each ROI: one difference per ROI.
-    fn nested(&mut self, fits: &[Fits<'_>], score: ScoreName) {
+    fn nested(&mut self, fits: &[Fits<'_>], pairs: &[(usize, usize)], score: ScoreName) {
         let choices: Vec<Vec<Choice>> = fits
             .iter()
             .map(|(_, layers)| {
@@ -335,20 +339,19 @@ impl Builder<'_> {
         for ((label, _), own) in fits.iter().zip(&choices) {
             for (roi, choice) in self.names.iter().zip(own) {
                 let (nested, interval) = choice.score(self.resamples);
-                let sample = Sample::of(choice.values()).filter(|_| self.subjects > 1);
                 self.found.best.push(RoiBest {
                     checkpoint: (*label).to_owned(),
                     roi: roi.clone(),
                     chosen: choice.chosen.clone(),
                     nested: undefined(nested),
-                    sd: sample.map(|s| s.sd),
+                    sd: choice.sd(),
                     interval,
                     naive: undefined(choice.naive()),
                 });
             }
         }
-        for ((label, _), own) in fits.iter().zip(&choices).skip(1) {
-            let base = &choices[0];
+        for (of, base) in pairs {
+            let (label, own, base) = (fits[*of].0, &choices[*of], &choices[*base]);
             let paired: Vec<Array2<f64>> = own.iter().zip(base).map(|(a, b)| a.paired(b)).collect();
             let paired = beside(&paired, self.units);
             let of = |r: usize, w: &Array2<f64>| own[r].difference(&base[r], w);

@@ -8,6 +8,7 @@ use crate::record::RunRecord;
 use crate::report::inference::chosen;
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
+use crate::report::summary::minus;
 use crate::report::table;
 use crate::report::verdict::{Verdict, p_equals, p_value};
 use crate::roi::{Overlap, RoiInfo};
@@ -18,13 +19,8 @@ const LITTLE: f64 = 0.1;
 /// What was found in the regions, a sentence per checkpoint: its name and what is said of it.
 pub(super) fn found(record: &RunRecord) -> Vec<(String, String)> {
     let Some(results) = &record.comparison.rois else { return Vec::new() };
-    let checkpoints = record.checkpoints.iter().filter(|c| c.label != record.comparison.reference);
-    checkpoints.filter_map(|c| Some((name(record, &c.label), sentence(results, &c.label)?))).collect()
-}
-
-/// `tuned − base, by region`.
-fn name(record: &RunRecord, checkpoint: &str) -> String {
-    format!("{checkpoint} − {}, by region", record.comparison.reference)
+    let checkpoints = record.checkpoints.iter().filter(|c| record.comparison.base_of(&c.label).is_some());
+    checkpoints.filter_map(|c| Some((minus(record, &c.label) + ", by region", sentence(results, &c.label)?))).collect()
 }
 
 /// The differences of a checkpoint, each at its own nested best layer.
@@ -302,9 +298,9 @@ fn tested(h: &mut Html, record: &RunRecord, caption: &str, all: &[RoiDifference]
     heads.extend(within.as_deref());
     heads.extend(["layers", "verdict"]);
     table::table(h, caption, &heads, |h| {
-        for checkpoint in record.checkpoints.iter().filter(|c| c.label != record.comparison.reference) {
+        for checkpoint in record.checkpoints.iter().filter(|c| record.comparison.base_of(&c.label).is_some()) {
             h.element("tbody", &[], |h| {
-                table::group(h, &format!("{} − {}", checkpoint.label, record.comparison.reference), heads.len());
+                table::group(h, &minus(record, &checkpoint.label), heads.len());
                 for d in nested(all, &checkpoint.label) {
                     let row = match &d.versus {
                         Some(versus) => format!("{} − {versus}", d.roi),
@@ -342,7 +338,7 @@ fn said(d: &RoiDifference) -> String {
 pub(super) fn terminal(record: &RunRecord) -> Vec<[String; 6]> {
     let Some(results) = &record.comparison.rois else { return Vec::new() };
     let mut rows = Vec::new();
-    for checkpoint in record.checkpoints.iter().filter(|c| c.label != record.comparison.reference) {
+    for checkpoint in record.checkpoints.iter().filter(|c| record.comparison.base_of(&c.label).is_some()) {
         for d in nested(&results.differences, &checkpoint.label).chain(nested(&results.contrasts, &checkpoint.label)) {
             let short = |name: &str| crate::visible::shortened(name, 24);
             let region = match &d.versus {

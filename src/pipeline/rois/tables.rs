@@ -216,7 +216,7 @@ fn differences(folder: &Path, prepared: &Prepared, results: &RoiResults, compari
         if d.layer.is_some() { format!("{n} layers x {what}") } else { format!("{n} {what}") }
     };
     let mut table = OutputTable::new(vec![
-        ("reference", text(&|_| comparison.reference.clone())),
+        ("reference", text(&|d| comparison.base_of(&d.checkpoint).unwrap_or_default().to_owned())),
         ("checkpoint", text(&|d| d.checkpoint.clone())),
         ("layer", text(&level)),
         ("roi", text(&|d| d.roi.clone())),
