@@ -150,8 +150,12 @@ codes! {
     Bo02 = "BO-02", Input, "a run has too few volumes for the cleaning that was asked for";
     Ro01 = "RO-01", Input, "an atlas has another number of maps than labels";
     Ro02 = "RO-02", Input, "an atlas label is empty or stands twice";
+    Ro03 = "RO-03", Input, "an ROI lies outside the atlas";
     Ro04 = "RO-04", Input, "an image is no atlas";
+    Ro05 = "RO-05", Input, "an ROI is empty";
     Ro07 = "RO-07", Input, "too many maps of an atlas are empty where the data are";
+    Ro09 = "RO-09", Input, "the maps of an atlas are not the targets";
+    Ro10 = "RO-10", Input, "ROIs cannot be used as they are written";
     At01 = "AT-01", Environment, "a file that was fetched is not what it should be";
     At02 = "AT-02", Environment, "a file could not be fetched";
     At03 = "AT-03", Input, "an address is not encrypted";

@@ -16,6 +16,7 @@ mod parcellate;
 mod pickles;
 mod resample;
 mod ridge;
+mod rois;
 mod runs;
 mod states;
 mod support;

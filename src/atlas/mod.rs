@@ -10,12 +10,14 @@
 //! Not for: surfaces, or runs and atlases in different spaces; nothing is registered here.
 
 mod cache;
+mod cover;
 mod maps;
 mod parcellate;
 mod projector;
 mod registry;
 mod smooth;
 mod space;
+mod statistic;
 
 pub use maps::{Atlas, Mask};
 pub use parcellate::{Extracted, Extraction, extract};
@@ -23,3 +25,4 @@ pub use projector::Projector;
 pub use registry::{Entry, Fetched, RemoteFile, registry};
 pub use smooth::Smoothing;
 pub use space::{Grid, Interpolation};
+pub use statistic::{Cut, StatisticMap, Threshold};

@@ -124,6 +124,8 @@ pub(super) struct CompareArgs {
     #[command(flatten)]
     pub cache: CacheArgs,
     #[command(flatten)]
+    pub rois: super::rois::RoiArgs,
+    #[command(flatten)]
     pub shared: SharedArgs,
 }
 
@@ -137,6 +139,8 @@ pub(super) struct CheckArgs {
     /// The study file.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub study: PathBuf,
+    #[command(flatten)]
+    pub rois: super::rois::RoiArgs,
     #[command(flatten)]
     pub shared: SharedArgs,
 }

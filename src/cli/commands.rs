@@ -142,7 +142,12 @@ pub(super) fn plan(
 fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
     let progress = Progress::new();
-    let overrides = Overrides { untrained: args.untrained, metrics: args.metrics, ..overrides(&args.shared) };
+    let overrides = Overrides {
+        untrained: args.untrained,
+        metrics: args.metrics,
+        rois: args.rois.flags(),
+        ..overrides(&args.shared)
+    };
     let finished = match &args.study {
         Some(study) => {
             let plan = plan(&args.checkpoints, &args.list, study, &overrides)?;
@@ -309,6 +314,7 @@ fn summary(finished: &Finished) -> serde_json::Value {
         "best_differences": comparison.best_differences,
         "profile_differences": comparison.profile_differences,
         "group_contrasts": comparison.group_contrasts,
+        "rois": comparison.rois,
         "tests": comparison.tests,
         "left_out": finished.record.left_out,
         "warnings": finished.record.warnings,
@@ -323,7 +329,8 @@ pub(super) fn warnings(list: &[Warning]) {
 
 fn check(args: &CheckArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
-    let plan = plan(&args.checkpoints, &args.list, &args.study, &overrides(&args.shared))?;
+    let overrides = Overrides { rois: args.rois.flags(), ..overrides(&args.shared) };
+    let plan = plan(&args.checkpoints, &args.list, &args.study, &overrides)?;
     let audited = pipeline::check(plan, &Progress::new())?;
     let prepared = &audited.prepared;
     warnings(&prepared.warnings);
@@ -349,6 +356,9 @@ fn overview(prepared: &Prepared) {
         stimuli.n_groups()
     ));
     say(&format!("responses   {} subjects × {} targets", prepared.subjects.len(), prepared.targets.len()));
+    for roi in prepared.rois.iter().flat_map(|r| &r.list) {
+        say(&format!("roi         {}", roi.in_words()));
+    }
     let sizes: Vec<String> =
         (0..prepared.folds.count()).map(|k| prepared.folds.test_rows(k).len().to_string()).collect();
     say(&format!("folds       {}: {} rows", prepared.plan.folds, sizes.join(" + ")));
@@ -396,6 +406,7 @@ fn overview_json(prepared: &Prepared) -> serde_json::Value {
         "groups": prepared.stimuli.n_groups(),
         "subjects": prepared.subjects,
         "targets": prepared.targets.len(),
+        "rois": prepared.rois.as_ref().map(|r| &r.list),
         "folds": prepared.folds.count(),
         "checkpoints": checkpoints,
         "inputs": prepared.inputs,

@@ -8,6 +8,7 @@ mod messages;
 mod parcellate;
 mod progress;
 mod resample;
+mod rois;
 mod selftest;
 mod windows;
 

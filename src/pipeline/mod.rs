@@ -21,6 +21,7 @@ mod preflight;
 mod recheck;
 mod report;
 mod resample;
+mod rois;
 mod rows;
 mod runs;
 mod selftest;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::fit::Predictions;
 use super::preflight::Prepared;
-use crate::compare::{Comparison, Difference, GroupContrast, LayerFit, Outcome, Unit};
+use crate::compare::{Comparison, Difference, GroupContrast, Inference, LayerFit, Outcome, Unit};
 use crate::encoding::{FoldSpec, Score, ScoreName, TargetScores};
 use crate::error::Result;
 use crate::ids::{Layer, TargetId};
@@ -188,15 +188,15 @@ pub(super) fn write_comparison(
         ("two_way_high", real(&|d| d.inference.two_way.map(|i| i.1))),
         ("family", text(&family)),
         ("ci_over", text(&|_| unit_name(comparison.unit).to_owned())),
-        ("undefined", text(&|d| untested(d, comparison.unit))),
+        ("undefined", text(&|d| untested(d.difference, &d.inference, comparison.unit))),
     ]);
     stamp(&mut table, folds, all.len());
     table.write(folder, "comparison")
 }
 
 /// Why there is no difference, or no test of it.
-fn untested(d: &Difference, unit: Unit) -> String {
-    match (d.difference.reason(), d.inference.p, unit) {
+pub(super) fn untested(difference: Score, inference: &Inference, unit: Unit) -> String {
+    match (difference.reason(), inference.p, unit) {
         (Some(reason), ..) => reason.to_string(),
         (None, Some(_), _) => String::new(),
         (None, None, Unit::Subjects) => "p: fewer than two subjects".to_owned(),
@@ -283,7 +283,7 @@ pub(super) fn reason(score: Score) -> String {
     score.reason().map_or(String::new(), |r| r.to_string())
 }
 
-fn unit_name(unit: Unit) -> &'static str {
+pub(super) fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::Subjects => "subjects",
         Unit::StimulusGroups => "stimulus groups",

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::outputs::{reason, stamp};
-use crate::compare::{BestDifference, Comparison, SummaryRow, Trend, TrendPoint};
+use crate::compare::{Comparison, SummaryDifference, SummaryRow, Trend, TrendPoint};
 use crate::encoding::FoldSpec;
 use crate::error::Result;
 use crate::io::table::{Output, OutputTable};
@@ -18,13 +18,14 @@ fn summary(folder: &Path, comparison: &Comparison, folds: FoldSpec) -> Result<()
     let rows = comparison.summary();
     let text = |f: &dyn Fn(&SummaryRow<'_>) -> String| Output::Text(rows.iter().map(f).collect());
     let real = |f: &dyn Fn(&SummaryRow<'_>) -> Option<f64>| Output::Real(rows.iter().map(f).collect());
-    let tested = |f: &dyn Fn(&BestDifference) -> Option<f64>| {
-        Output::Real(rows.iter().map(|r| r.difference.and_then(f)).collect())
+    let tested = |f: &dyn Fn(&SummaryDifference) -> Option<f64>| {
+        Output::Real(rows.iter().map(|r| r.difference.as_ref().and_then(f)).collect())
     };
     let said = |r: &SummaryRow<'_>| r.lineage.cloned().unwrap_or_default();
     let mut table = OutputTable::new(vec![
         ("model", text(&|r| r.model.to_owned())),
         ("checkpoint", text(&|r| r.checkpoint.to_owned())),
+        ("roi", text(&|r| r.roi.unwrap_or_default().to_owned())),
         ("base", text(&|r| comparison.base_of(r.checkpoint).unwrap_or_default().to_owned())),
         ("family", text(&|r| said(r).family.unwrap_or_default())),
         ("steps", real(&|r| said(r).steps)),
@@ -39,6 +40,13 @@ fn summary(folder: &Path, comparison: &Comparison, folds: FoldSpec) -> Result<()
         ("difference_ci_high", tested(&|d| d.interval.map(|i| i.1))),
         ("p", tested(&|d| d.inference.p)),
         ("p_fwe", tested(&|d| d.inference.p_fwe)),
+        (
+            "family",
+            text(&|r| {
+                let what = if r.roi.is_some() { "regions" } else { "differences" };
+                r.difference.map_or(String::new(), |d| format!("{} {what}", d.family))
+            }),
+        ),
         ("mde80", tested(&|d| d.inference.mde80)),
         ("p_tost", tested(&|d| d.inference.p_tost)),
         ("undefined", text(&|r| reason(r.mean))),

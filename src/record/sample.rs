@@ -23,6 +23,7 @@ pub(crate) fn record() -> RunRecord {
         layer: Layer(3),
         targets: record.responses.targets[..PLANTED].to_vec(),
         signal_share: 0.4,
+        roi: None,
     });
     record
 }
@@ -53,9 +54,11 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
                 foldwise: None,
                 tau: None,
                 targets: Vec::new(),
+                rois: Vec::new(),
             })
             .to_vec(),
         metrics: Vec::new(),
+        rois: None,
         confound_gains: Vec::new(),
         unique_cod: Vec::new(),
         layer_differences: Vec::new(),

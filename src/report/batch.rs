@@ -13,19 +13,20 @@ use crate::report::verdict::{self, Verdict, p_value};
 pub(super) fn summary(h: &mut Html, record: &RunRecord) {
     let results = &record.comparison;
     let rows = results.summary();
-    if rows.len() < 2 {
+    let (whole, by_region): (Vec<&SummaryRow<'_>>, Vec<&SummaryRow<'_>>) = rows.iter().partition(|r| r.roi.is_none());
+    if whole.len() < 2 {
         return;
     }
-    let compared = rows.iter().filter(|r| r.difference.is_some()).count();
-    let with_steps = rows.iter().any(|r| r.lineage.is_some_and(|l| l.steps.is_some()));
+    let compared = whole.iter().filter(|r| r.difference.is_some()).count();
     h.element("section", &[("id", "summary")], |h| {
         h.leaf("h2", &[], "Summary: model × fine-tuning");
         h.leaf(
             "p",
             &[],
             format!(
-                "{} over all targets, each checkpoint at its nested best layer. μ and σ: mean and standard deviation over {}; \
-                 brackets: {} % intervals. Differences are paired, to {}; p corrected: for the {} of this table by the largest |t|.",
+                "{}, each checkpoint at its nested best layer. μ and σ: mean and standard deviation over {}; brackets: {} % \
+                 intervals. Differences are paired, to {}; p corrected by the largest |t|: over all targets for the {} of the \
+                 table, in regions for the regions of a checkpoint.",
                 results.score,
                 units(results),
                 percent(record.plan.bootstrap.level),
@@ -33,46 +34,72 @@ pub(super) fn summary(h: &mut Html, record: &RunRecord) {
                 counted(compared, "difference"),
             ),
         );
-        let mut heads = vec!["fine-tuning"];
-        heads.extend(with_steps.then_some("steps"));
-        heads.extend(["μ", "σ", "difference", "p", "p corrected", "smallest detectable", "verdict"]);
-        table::table(h, "Every checkpoint, under the model that it goes back to", &heads, |h| {
-            let mut rest = rows.as_slice();
-            while let Some(first) = rest.first() {
-                let n = rest.iter().take_while(|r| r.model == first.model).count();
-                let (own, others) = rest.split_at(n);
+        let heads = heads(record, "fine-tuning");
+        let names: Vec<&str> = heads.iter().map(String::as_str).collect();
+        table::table(h, "All targets: every checkpoint, under the model that it goes back to", &names, |h| {
+            for own in whole.chunk_by(|a, b| a.model == b.model) {
                 h.element("tbody", &[], |h| {
-                    table::group(h, first.model, heads.len());
-                    own.iter().for_each(|row| summary_row(h, row, with_steps));
+                    table::group(h, own[0].model, names.len());
+                    own.iter().for_each(|row| table::row(h, tuning(row), |h| cells(h, record, row)));
                 });
-                rest = others;
             }
         });
+        if !by_region.is_empty() {
+            let mut names: Vec<&str> = vec!["region"];
+            names.extend(heads.iter().map(String::as_str));
+            table::table(h, "Region by region", &names, |h| {
+                for own in by_region.chunk_by(|a, b| (a.roi, a.model) == (b.roi, b.model)) {
+                    h.element("tbody", &[], |h| {
+                        for row in own {
+                            table::row(h, row.roi.unwrap_or_default(), |h| {
+                                table::words(h, format!("{}: {}", row.model, tuning(row)));
+                                cells(h, record, row);
+                            });
+                        }
+                    });
+                }
+            });
+        }
         h.leaf("p", &[("class", "note")], "The same rows are in summary.csv.");
     });
 }
 
-fn summary_row(h: &mut Html, row: &SummaryRow<'_>, with_steps: bool) {
-    let name = if row.checkpoint == row.model { "none" } else { row.checkpoint };
-    table::row(h, name, |h| {
-        if with_steps {
-            let steps = row.lineage.and_then(|l| l.steps);
-            table::figure(h, steps.map_or("–".to_owned(), |s| s.to_string()));
-        }
-        table::score(h, row.mean, row.interval, number);
-        table::figure(h, row.sd.map_or("–".to_owned(), number));
-        let Some(d) = row.difference else {
-            (0..4).for_each(|_| table::figure(h, "–"));
-            table::words(h, "a base");
-            return;
-        };
-        table::score(h, d.difference, d.interval, signed);
-        for p in [d.inference.p, d.inference.p_fwe] {
-            table::figure(h, p.map_or("–".to_owned(), p_value));
-        }
-        table::figure(h, d.inference.mde80.map_or("–".to_owned(), number));
-        table::words(h, Verdict::of(d.difference, d.inference.p_fwe, &d.inference).as_str());
-    });
+/// What was done to a model.
+fn tuning<'a>(row: &SummaryRow<'a>) -> &'a str {
+    if row.checkpoint == row.model { "none" } else { row.checkpoint }
+}
+
+/// The heads of [`cells`], after `first`.
+pub(super) fn heads(record: &RunRecord, first: &str) -> Vec<String> {
+    let mut heads = vec![first];
+    heads.extend(has_steps(record).then_some("steps"));
+    heads.extend(["μ", "σ", "difference", "p", "p corrected", "smallest detectable", "verdict"]);
+    heads.into_iter().map(str::to_owned).collect()
+}
+
+fn has_steps(record: &RunRecord) -> bool {
+    record.comparison.lineage.iter().any(|l| l.steps.is_some())
+}
+
+/// The numbers of a row.
+pub(super) fn cells(h: &mut Html, record: &RunRecord, row: &SummaryRow<'_>) {
+    if has_steps(record) {
+        let steps = row.lineage.and_then(|l| l.steps);
+        table::figure(h, steps.map_or("–".to_owned(), |s| s.to_string()));
+    }
+    table::score(h, row.mean, row.interval, number);
+    table::figure(h, row.sd.map_or("–".to_owned(), number));
+    let Some(d) = row.difference else {
+        (0..4).for_each(|_| table::figure(h, "–"));
+        table::words(h, "a base");
+        return;
+    };
+    table::score(h, d.difference, d.interval, signed);
+    for p in [d.inference.p, d.inference.p_fwe] {
+        table::figure(h, p.map_or("–".to_owned(), p_value));
+    }
+    table::figure(h, d.inference.mde80.map_or("–".to_owned(), number));
+    table::words(h, Verdict::of(d.difference, d.inference.p_fwe, &d.inference).as_str());
 }
 
 /// Along what there are series.
@@ -155,7 +182,7 @@ mod tests {
         assert_eq!(text.matches("scope=\"row\"").count(), 3);
         assert!(text.contains("scope=\"rowgroup\" colspan=\"8\">base</th>"), "{text}");
         assert!(text.contains(">none</th>") && text.contains(">1000</td>") && text.contains("a base"));
-        assert!(text.contains("to its base") && text.contains("for the 2 differences of this table"));
+        assert!(text.contains("to its base") && text.contains("for the 2 differences of the table"));
     }
 
     #[test]

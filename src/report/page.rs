@@ -10,7 +10,7 @@ use crate::plot::{Figure, Figures};
 use crate::record::RunRecord;
 use crate::report::findings::Findings;
 use crate::report::markup::{DOCTYPE, Html};
-use crate::report::{audit, batch, inference, methods, provenance, results, summary};
+use crate::report::{audit, batch, inference, methods, provenance, regions, results, rois, summary};
 use crate::visible::visible;
 
 /// The page's one script. Without it nothing is missing: it sorts, filters, and shows values under a pointer.
@@ -23,11 +23,12 @@ fn policy() -> String {
 }
 
 /// The sections, by anchor, in the order of the page. Those that a run lacks are left out.
-const CONTENTS: [(&str, &str); 13] = [
+const CONTENTS: [(&str, &str); 14] = [
     ("#audit", "Audit"),
     ("#found", "What was found"),
     ("#summary", "Summary"),
     ("#figures", "Figures"),
+    ("#rois", "Regions of interest"),
     ("#trends", "Along steps and sizes"),
     ("#layers", "Scores per layer"),
     ("#best", "Best layers"),
@@ -76,6 +77,8 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
                 summary::sections(h, record, &findings);
                 batch::summary(h, record);
                 pictures(h, record, figures);
+                rois::section(h, record);
+                regions::sections(h, record);
                 series(h, record, figures);
                 inference::sections(h, record);
                 results::sections(h, record);
@@ -107,6 +110,7 @@ fn has(record: &RunRecord, anchor: &str) -> bool {
         "#trends" => !results.trends.is_empty(),
         "#best" => !results.best_layers.is_empty(),
         "#tests" => results.tests.is_some() && !results.layer_differences.is_empty(),
+        "#rois" => results.rois.is_some(),
         "#groups" => results.group_design.is_some(),
         "#differences" => !results.layer_differences.is_empty(),
         _ => true,

@@ -158,21 +158,21 @@
     });
   };
 
-  // What belongs to one region has data-roi: rows of tables, and sections.
+  // One region alone: its section, and the rows that are called like it.
   const regions = (section) => {
-    const names = [...new Set(all("[data-roi]").map((element) => element.dataset.roi))];
+    const names = all("section[data-roi]").map((element) => element.dataset.roi);
     if (!section || names.length < 2) return;
     let chosen = "";
     const select = make("select", { id: "roi" }, make("option", { value: "", textContent: "all" }));
     names.forEach((name, index) => select.append(make("option", { value: String(index), textContent: name })));
     const label = make("label", { htmlFor: "roi", textContent: "Region" });
     section.querySelector("h2").after(make("p", { className: "controls" }, label, select));
-    const hides = (element) => chosen !== "" && element.dataset.roi !== undefined && element.dataset.roi !== chosen;
-    hiders.push(hides);
+    const other = (name) => chosen !== "" && name !== chosen && names.includes(name);
+    hiders.push((row) => other(row.cells[0].textContent.trim()));
     select.addEventListener("change", () => {
       chosen = select.value === "" ? "" : names[Number(select.value)];
-      all("section[data-roi], figure[data-roi]").forEach((element) => {
-        element.hidden = hides(element);
+      all("[data-roi]").forEach((element) => {
+        element.hidden = other(element.dataset.roi);
       });
       apply();
     });
@@ -181,5 +181,5 @@
   all("table").forEach(sortable);
   all("img[data-points]").forEach(readable);
   slider(document.getElementById("layers"));
-  regions(document.getElementById("rois") || document.getElementById("summary"));
+  regions(document.getElementById("summary") || document.getElementById("rois"));
 })();

@@ -7,6 +7,7 @@ use crate::record::{Planted, RunRecord};
 use crate::report::findings::{BestLayer, Findings, LargestDifference, PlantedOutcome};
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
+use crate::report::rois;
 use crate::report::verdict::{self, Verdict, over_layers, p_equals};
 use crate::stats::bootstrap::Interval;
 
@@ -78,6 +79,9 @@ fn found(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
                     let name = minus(record, difference.checkpoint);
                     named(h, &name, &difference_sentence(record, difference));
                 });
+            }
+            for (name, sentence) in rois::found(record) {
+                h.element("li", &[], |h| named(h, &name, &sentence));
             }
         });
         if let Some(few) = verdict::too_few(record) {

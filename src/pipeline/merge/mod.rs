@@ -5,6 +5,7 @@
 //! runs differ in (pooling, precision, version) is named, and the scores are shown side by side.
 
 mod labels;
+mod rois;
 mod scores;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::compare::Finished;
 use super::outputs;
 use super::report;
 use super::summary_table;
-use crate::compare::{Comparison, Lineage, Outcome, compare_layer};
+use crate::compare::{Comparison, Lineage, Outcome, RoiDifference, compare_layer};
 use crate::error::{Code, Error, Problems, Result, Warning, first_five};
 use crate::ids::Digest;
 use crate::io::file_name;
@@ -232,7 +233,6 @@ fn merged(runs: &[Run]) -> RunRecord {
 fn comparison(runs: &[Run], labels: &Labels, record: &RunRecord) -> Comparison {
     let mut all = runs[0].record.comparison.clone();
     all.lineage = lineage(runs, labels);
-    // Regions need what no table holds: their nested layers are those of single runs.
     all.group_contrasts.retain(|c| c.outcome == Outcome::Score);
     for (at, run) in runs.iter().enumerate().skip(1) {
         let Comparison {
@@ -251,8 +251,29 @@ fn comparison(runs: &[Run], labels: &Labels, record: &RunRecord) -> Comparison {
         all.unique_cod.extend(unique_cod.into_iter().filter_map(|mut c| label(&mut c.checkpoint).then_some(c)));
         all.target_means.extend(target_means.into_iter().filter_map(|mut c| label(&mut c.checkpoint).then_some(c)));
         all.best_layers.extend(best_layers.into_iter().filter_map(|mut c| label(&mut c.checkpoint).then_some(c)));
+        all.rois = rois::joined(all.rois.take(), run.record.comparison.rois.as_ref(), |c| labels.kept(at, c));
         let scores = group_contrasts.into_iter().filter(|c| c.outcome == Outcome::Score);
         all.group_contrasts.extend(scores.filter_map(|mut c| label(&mut c.checkpoint).then_some(c)));
+    }
+    // Of regions no table holds what new differences would take: those of single runs stay, where the pair is the same.
+    let pairs: Vec<(String, String)> = runs
+        .iter()
+        .enumerate()
+        .flat_map(|(at, run)| {
+            let own = run.record.checkpoints.iter();
+            own.filter_map(move |c| {
+                let base = run.record.comparison.base_of(&c.label)?;
+                Some((labels.kept(at, &c.label)?.to_owned(), labels.now(at, base).to_owned()))
+            })
+        })
+        .collect();
+    if let Some(mut regions) = all.rois.take() {
+        let same = |d: &RoiDifference| {
+            pairs.iter().any(|(of, base)| *of == d.checkpoint && all.base_of(of) == Some(base.as_str()))
+        };
+        regions.differences.retain(same);
+        regions.contrasts.retain(same);
+        all.rois = Some(regions);
     }
     let names: Vec<String> = record.checkpoints.iter().map(|c| c.label.clone()).collect();
     let scores: Vec<&Scores> = runs.iter().map(|r| &r.scores).collect();

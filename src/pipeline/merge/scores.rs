@@ -32,7 +32,13 @@ fn fit(subjects: usize, targets: usize) -> LayerFit {
         alpha_at_edge: 0.0,
         per_fold: Vec::new(),
     };
-    LayerFit { scores: vec![vec![empty; targets]; subjects], groups: None, by_group: None, joint: None }
+    LayerFit {
+        scores: vec![vec![empty; targets]; subjects],
+        groups: None,
+        by_group: None,
+        by_roi: Vec::new(),
+        joint: None,
+    }
 }
 
 impl Scores {
