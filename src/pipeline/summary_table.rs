@@ -41,7 +41,7 @@ fn summary(folder: &Path, comparison: &Comparison, folds: FoldSpec) -> Result<()
         ("p", tested(&|d| d.inference.p)),
         ("p_fwe", tested(&|d| d.inference.p_fwe)),
         (
-            "family",
+            "p_fwe_over",
             text(&|r| {
                 let what = if r.roi.is_some() { "regions" } else { "differences" };
                 r.difference.map_or(String::new(), |d| format!("{} {what}", d.family))
