@@ -151,6 +151,10 @@ codes! {
     Ro02 = "RO-02", Input, "an atlas label is empty or stands twice";
     Ro04 = "RO-04", Input, "an image is no atlas";
     Ro07 = "RO-07", Input, "too many maps of an atlas are empty where the data are";
+    Ns01 = "NS-01", Input, "a database of studies lacks a file, a feature or a term";
+    Ns02 = "NS-02", Input, "parts of a database of studies do not belong together";
+    Ns03 = "NS-03", Input, "a file of a database of studies is damaged";
+    Ns04 = "NS-04", Input, "a selection of studies leaves nothing to compare";
     At01 = "AT-01", Environment, "a file that was fetched is not what it should be";
     At02 = "AT-02", Environment, "a file could not be fetched";
     At03 = "AT-03", Input, "an address is not encrypted";

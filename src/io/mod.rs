@@ -7,6 +7,8 @@ pub mod matrix;
 pub mod nifti;
 pub mod npy;
 pub mod pickle;
+pub mod records;
+pub mod sparse;
 pub mod table;
 pub mod tar;
 mod text_table;
