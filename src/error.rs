@@ -136,6 +136,9 @@ codes! {
     Ni19 = "NI-19", Input, "an image holds NaN or infinite values where they count";
     Ni20 = "NI-20", Input, "a run is constant or a mask is empty";
     Ni21 = "NI-21", Input, "two images do not overlap";
+    Gi01 = "GI-01", Input, "a file is no GIFTI document";
+    Gi02 = "GI-02", Input, "an array of a GIFTI file is damaged";
+    Gi03 = "GI-03", Input, "a GIFTI file holds no surface";
     Ev01 = "EV-01", Input, "an events file is empty or lacks a column";
     Ev02 = "EV-02", Input, "an events file is not separated by tabs";
     Ev03 = "EV-03", Input, "an events file is no clean table";

@@ -49,10 +49,10 @@ pub(super) struct NeurosynthArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub mask: Option<PathBuf>,
     /// False discovery rate of the thresholded maps and of the peaks.
-    #[arg(long, value_name = "Q", default_value_t = 0.01)]
+    #[arg(long, value_name = "Q", default_value_t = 0.01, allow_negative_numbers = true)]
     pub fdr: f64,
     /// Peaks lie more than this apart (mm).
-    #[arg(long, value_name = "MM", default_value_t = 14.0)]
+    #[arg(long, value_name = "MM", default_value_t = 14.0, allow_negative_numbers = true)]
     pub apart: f64,
     /// The association map; the other files are named after it.
     #[arg(long, value_name = "MAP.nii.gz", value_hint = ValueHint::FilePath)]

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod bounded;
 pub mod download;
+pub mod gifti;
 pub mod matrix;
 pub mod nifti;
 pub mod npy;
