@@ -7,6 +7,7 @@ mod bad_bold;
 mod cli;
 mod deps;
 mod encoders;
+mod gifti;
 mod golden;
 mod hostile_bytes;
 mod inference;
