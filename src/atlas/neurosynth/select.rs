@@ -69,6 +69,9 @@ pub struct Selected {
     pub files: Vec<(PathBuf, Digest)>,
 }
 
+/// Whether a name of a vocabulary is wanted.
+type Wanted = Box<dyn Fn(&str) -> bool>;
+
 /// One matrix of features: `data-NAME_vocab-V_source-S_type-T_features.npz`, its columns named by `…_vocabulary.txt`.
 struct Features {
     path: PathBuf,
@@ -108,7 +111,7 @@ impl Selection {
             Error::new(Code::Ns01, database.folder.display(), format!("has no features of {what}"))
                 .expected(format!("another selection: it has {}", first_five(&names)))
         };
-        let (used, is_wanted): (Vec<&Features>, Box<dyn Fn(&str) -> bool>) = match self {
+        let (used, is_wanted): (Vec<&Features>, Wanted) = match self {
             Selection::Topic(number) => (topics, topic(*number)),
             Selection::Recipe(Recipe { topic: Some((number, label)), .. }) if !topics.is_empty() => {
                 let is_it = topic(*number);
@@ -237,7 +240,7 @@ impl Selected {
 }
 
 /// Whether a label is of a topic's number: `8`, or `8_words_of_it`.
-fn topic(number: usize) -> Box<dyn Fn(&str) -> bool> {
+fn topic(number: usize) -> Wanted {
     Box::new(move |name| name.split('_').next().is_some_and(|n| n.parse() == Ok(number)))
 }
 
