@@ -349,8 +349,16 @@ const ELSEWHERE: &[(Code, &str)] = &[
 ];
 
 /// The codes that have their cases in other files.
-const OTHERS: &[fn() -> Vec<Code>] =
-    &[atlas::codes, bad_bold::codes, batch::codes, gifti::codes, neurosynth::codes, rois::codes, runs::codes, windows::codes];
+const OTHERS: &[fn() -> Vec<Code>] = &[
+    atlas::codes,
+    bad_bold::codes,
+    batch::codes,
+    gifti::codes,
+    neurosynth::codes,
+    rois::codes,
+    runs::codes,
+    windows::codes,
+];
 
 fn compare(study: &TinyStudy, checkpoint: &str, flags: &[&str]) -> Output {
     let here = study.dir.path().to_str().unwrap();
