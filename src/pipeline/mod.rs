@@ -1,21 +1,25 @@
 //! The verbs of the program, each one library call: preflight, audit, selftest, extract, parcellate, fit, compare, report.
 
 mod arrays;
+mod attest;
 mod audit;
 mod bands;
 mod ceiling_tables;
 mod combined;
 mod compare;
 mod design;
+mod edges;
 mod estimate;
 mod extract;
 mod fit;
 mod metrics;
 mod narrative;
+mod neurosynth;
 mod outputs;
 mod parcellate;
 mod parts;
 mod preflight;
+mod recheck;
 mod report;
 mod resample;
 mod rows;
@@ -36,6 +40,7 @@ pub use compare::{Finished, compare, compare_demo};
 pub use design::Design;
 pub use estimate::{Estimate, estimate};
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
+pub use neurosynth::{Limits, NeurosynthMade, NeurosynthSpec, USUAL_SHARE, neurosynth};
 pub use parcellate::{ParcellateSpec, Parcellated, ParcellatedRun, parcellate};
 pub use preflight::{Prepared, prepare};
 pub use report::rebuild;
