@@ -163,7 +163,8 @@ fn the_program_combines_feature_spaces() {
     let array = |columns: usize, by: usize| Array2::from_shape_fn((48, columns), |(i, j)| value(i, j, by));
     let (a, b) = (array(5, 1), array(70, 2));
     let both = ndarray::concatenate![ndarray::Axis(1), a, b];
-    let y = &array(4, 3) + &(a.slice(ndarray::s![.., ..4]).to_owned() + &b.slice(ndarray::s![.., ..4]));
+    let signal = a.slice(ndarray::s![.., ..4]).to_owned() + b.slice(ndarray::s![.., ..4]);
+    let y = &(array(4, 3) + signal);
     for (name, array) in [("a.npy", &a), ("b.npy", &b), ("both.npy", &both), ("y.npy", &y)] {
         npy::write(&file(name), array.view()).unwrap();
     }
