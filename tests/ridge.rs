@@ -164,7 +164,7 @@ fn the_program_combines_feature_spaces() {
     let (a, b) = (array(5, 1), array(70, 2));
     let both = ndarray::concatenate![ndarray::Axis(1), a, b];
     let signal = a.slice(ndarray::s![.., ..4]).to_owned() + b.slice(ndarray::s![.., ..4]);
-    let y = &(array(4, 3) + signal);
+    let y = array(4, 3) + signal;
     for (name, array) in [("a.npy", &a), ("b.npy", &b), ("both.npy", &both), ("y.npy", &y)] {
         npy::write(&file(name), array.view()).unwrap();
     }
