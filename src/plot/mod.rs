@@ -11,12 +11,13 @@ mod layout;
 mod look;
 mod paint;
 mod raster;
+mod regions;
 mod scene;
 pub(crate) mod seeds;
 mod svg;
 pub(crate) mod words;
 
-pub use figure::{Figure, Figures};
+pub use figure::{Figure, Figures, Regions};
 
 use crate::error::Result;
 use crate::record::RunRecord;
@@ -43,4 +44,12 @@ pub fn difference(record: &RunRecord) -> Result<Option<Figure>> {
 /// As [`layerwise`].
 pub fn weights(record: &RunRecord) -> Result<Option<Figure>> {
     scene::weights(record).map(|scene| figure::draw(&scene)).transpose()
+}
+
+/// The figures of regions of interest; `None` without any.
+///
+/// # Errors
+/// As [`layerwise`].
+pub fn regions(record: &RunRecord) -> Result<Option<Regions>> {
+    figure::regions(record)
 }

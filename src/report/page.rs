@@ -64,7 +64,7 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
                 audit::section(h, record);
                 summary::sections(h, record, &findings);
                 pictures(h, record, figures);
-                rois::section(h, record);
+                rois::section(h, record, figures.regions.as_ref());
                 inference::sections(h, record);
                 results::sections(h, record);
                 weights(h, record, figures);
@@ -155,7 +155,7 @@ fn layerwise_caption(record: &RunRecord) -> String {
 }
 
 /// A figure; `file` is its file beside the page.
-fn picture(h: &mut Html, file: &str, figure: &Figure, caption: &str) {
+pub(super) fn picture(h: &mut Html, file: &str, figure: &Figure, caption: &str) {
     // As an image, not as markup: whatever stands in an SVG, a browser runs nothing in it and lets it load nothing.
     let source = format!("data:image/svg+xml;base64,{}", STANDARD.encode(&figure.svg));
     h.element("figure", &[], |h| {
