@@ -12,6 +12,7 @@
 mod cache;
 mod cover;
 mod maps;
+pub mod neurosynth;
 mod parcellate;
 mod projector;
 mod registry;

@@ -5,6 +5,7 @@ mod atlas;
 mod audit;
 mod commands;
 mod messages;
+mod neurosynth;
 mod parcellate;
 mod progress;
 mod resample;
