@@ -123,7 +123,11 @@ fn pictures(h: &mut Html, figures: &Regions) {
             Some(&figures.layerwise),
             "Scores over layers in each region, all on one scale, beside the confounds and the ceiling.",
         ),
-        ("roi-layers.svg", figures.layers.as_ref(), "Layers × regions. Colours are for the overview; what stands is framed."),
+        (
+            "roi-layers.svg",
+            figures.layers.as_ref(),
+            "Layers × regions. Colours are for the overview; what stands is framed.",
+        ),
     ];
     for (file, figure, caption) in captions {
         if let Some(figure) = figure {

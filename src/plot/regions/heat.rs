@@ -85,9 +85,7 @@ impl Heat {
             .collect();
         let all = || panels.iter().flat_map(|p| &p.cells).flatten().flatten();
         let reach = all().map(|(v, _)| v.abs()).fold(0.0, f64::max);
-        if all().next().is_none() {
-            return None;
-        }
+        all().next()?;
         let rois: Vec<String> = results
             .rois
             .iter()
