@@ -1,9 +1,13 @@
-use plotters::drawing::IntoDrawingArea;
+use plotters::coord::Shift;
+use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::prelude::SVGBackend;
+use plotters_backend::DrawingBackend;
 
 use crate::compare::Along;
 use crate::error::{Code, Error, Result};
+use crate::plot::canvas::Painted;
 use crate::plot::layout::Layout;
+use crate::plot::regions::{Curves, Heat, Pairs};
 use crate::plot::scene::Scene;
 use crate::plot::{paint, raster, svg};
 use crate::record::RunRecord;
@@ -47,6 +51,35 @@ pub struct Figures {
     pub steps: Option<Figure>,
     /// [`super::along`] model sizes.
     pub size: Option<Figure>,
+    /// [`super::regions`].
+    pub regions: Option<Regions>,
+}
+
+/// The figures of regions of interest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Regions {
+    /// A panel per region: scores over layers, with baselines and ceiling.
+    pub layerwise: Figure,
+    /// Layers × regions.
+    pub layers: Option<Figure>,
+    /// Each subject's differences; with something to compare.
+    pub difference: Option<Figure>,
+}
+
+/// Something that draws itself, on any backend.
+pub(super) trait Drawing {
+    /// Width and height in units.
+    fn size(&self) -> (u32, u32);
+    /// What stands over it.
+    fn title(&self) -> &str;
+    /// What it shows, in words.
+    fn alt(&self) -> &str;
+    /// Where its values stand.
+    fn spots(&self) -> Vec<Spot> {
+        Vec::new()
+    }
+    /// Draws all of it.
+    fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB>;
 }
 
 impl Figures {
@@ -59,7 +92,12 @@ impl Figures {
             ("size", &self.size),
         ];
         let present = optional.into_iter().filter_map(|(name, figure)| Some((name, figure.as_ref()?)));
-        std::iter::once(("layerwise", &self.layerwise)).chain(present)
+        let regions = self.regions.iter().flat_map(|r| {
+            let optional = [("roi-layers", &r.layers), ("roi-difference", &r.difference)];
+            let present = optional.into_iter().filter_map(|(name, figure)| Some((name, figure.as_ref()?)));
+            std::iter::once(("roi-layerwise", &r.layerwise)).chain(present)
+        });
+        std::iter::once(("layerwise", &self.layerwise)).chain(present).chain(regions)
     }
 
     /// Draws all figures of a record.
@@ -73,23 +111,63 @@ impl Figures {
             weights: super::weights(record)?,
             steps: super::along(record, Along::Steps)?,
             size: super::along(record, Along::Size)?,
+            regions: super::regions(record)?,
         })
     }
 }
 
-/// Draws a scene twice, once for each format.
+/// A scene with its layout.
+struct Laid<'a>(&'a Scene, Layout);
+
+impl Drawing for Laid<'_> {
+    fn size(&self) -> (u32, u32) {
+        self.1.units()
+    }
+
+    fn title(&self) -> &str {
+        &self.0.title
+    }
+
+    fn alt(&self) -> &str {
+        &self.0.alt
+    }
+
+    fn spots(&self) -> Vec<Spot> {
+        self.1.spots(self.0)
+    }
+
+    fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB> {
+        paint::paint(root, self.0, &self.1)
+    }
+}
+
+/// Draws a scene.
 pub(super) fn draw(scene: &Scene) -> Result<Figure> {
-    let layout = Layout::of(scene);
-    let size = layout.units();
+    twice(&Laid(scene, Layout::of(scene)))
+}
+
+/// The figures of a record's regions of interest.
+pub(super) fn regions(record: &RunRecord) -> Result<Option<Regions>> {
+    let Some(curves) = Curves::of(record) else { return Ok(None) };
+    Ok(Some(Regions {
+        layerwise: twice(&curves)?,
+        layers: Heat::of(record).map(|heat| twice(&heat)).transpose()?,
+        difference: Pairs::of(record).map(|pairs| twice(&pairs)).transpose()?,
+    }))
+}
+
+/// Draws once for each format.
+pub(super) fn twice(drawing: &impl Drawing) -> Result<Figure> {
+    let size = drawing.size();
     let mut drawn = String::new();
     {
         let area = SVGBackend::with_string(&mut drawn, size).into_drawing_area();
-        paint::paint(&area, scene, &layout).map_err(failed)?;
+        drawing.paint(&area).map_err(failed)?;
         area.present().map_err(failed)?;
     }
-    let svg = svg::finish(&drawn, size, &scene.title, &scene.alt);
-    let png = raster::png(size, |area| paint::paint(area, scene, &layout))?;
-    Ok(Figure { svg, png, alt: scene.alt.clone(), points: layout.spots(scene) })
+    let svg = svg::finish(&drawn, size, drawing.title(), drawing.alt());
+    let png = raster::png(size, |area| drawing.paint(area))?;
+    Ok(Figure { svg, png, alt: drawing.alt().to_owned(), points: drawing.spots() })
 }
 
 /// A drawing error as one of ours.

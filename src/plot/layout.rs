@@ -130,7 +130,7 @@ impl Layout {
 }
 
 /// Names cut to the legend's width; numbered where two would look the same.
-fn distinct(names: &[&str]) -> Vec<String> {
+pub(super) fn distinct(names: &[&str]) -> Vec<String> {
     let cut = |name: &str| font::fitted_middle(name, LABEL_EM, LEGEND - SWATCH);
     let plain: Vec<String> = names.iter().map(|n| cut(n)).collect();
     let is_double = |i: usize| plain.iter().filter(|p| **p == plain[i]).count() > 1;

@@ -11,13 +11,14 @@ mod layout;
 mod look;
 mod paint;
 mod raster;
+mod regions;
 mod scene;
 pub(crate) mod seeds;
 mod svg;
 mod trend;
 pub(crate) mod words;
 
-pub use figure::{Figure, Figures, Spot};
+pub use figure::{Figure, Figures, Regions, Spot};
 
 use crate::compare::Along;
 use crate::error::Result;
@@ -53,4 +54,12 @@ pub fn along(record: &RunRecord, along: Along) -> Result<Option<Figure>> {
 /// As [`layerwise`].
 pub fn weights(record: &RunRecord) -> Result<Option<Figure>> {
     scene::weights(record).map(|scene| figure::draw(&scene)).transpose()
+}
+
+/// The figures of regions of interest; `None` without any.
+///
+/// # Errors
+/// As [`layerwise`].
+pub fn regions(record: &RunRecord) -> Result<Option<Regions>> {
+    figure::regions(record)
 }

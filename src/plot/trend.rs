@@ -1,8 +1,7 @@
 //! Scores along training steps or model sizes: points with their intervals, the fitted lines, a logarithmic axis.
 
 use plotters::coord::Shift;
-use plotters::drawing::{DrawingArea, IntoDrawingArea};
-use plotters::prelude::SVGBackend;
+use plotters::drawing::DrawingArea;
 use plotters::style::RGBColor;
 use plotters_backend::DrawingBackend;
 use plotters_backend::text_anchor::HPos;
@@ -11,11 +10,11 @@ use crate::compare::{Along, Trend};
 use crate::error::Result;
 use crate::plot::axes::{self, Ticks};
 use crate::plot::canvas::{Canvas, Painted, Place, Type, UNITS};
-use crate::plot::figure::{Figure, Spot, failed};
+use crate::plot::figure::{Drawing, Figure, Spot, twice};
+use crate::plot::font;
 use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, LABEL_EM, ROW, SWATCH, TICK_EM, TITLE_EM};
 use crate::plot::look::Look;
 use crate::plot::words::{percent, units};
-use crate::plot::{font, raster, svg};
 use crate::record::RunRecord;
 use crate::visible::{shortened, visible};
 
@@ -37,21 +36,11 @@ pub(super) fn figure(record: &RunRecord, along: Along) -> Result<Option<Figure>>
     if series.is_empty() {
         return Ok(None);
     }
-    let plan = Drawing::of(record, along, series);
-    let size = (WIDTH as u32 * UNITS, plan.height as u32 * UNITS);
-    let mut drawn = String::new();
-    {
-        let area = SVGBackend::with_string(&mut drawn, size).into_drawing_area();
-        plan.paint(&area).map_err(failed)?;
-        area.present().map_err(failed)?;
-    }
-    let svg = svg::finish(&drawn, size, &plan.title, &plan.alt);
-    let png = raster::png(size, |area| plan.paint(area))?;
-    Ok(Some(Figure { svg, png, alt: plan.alt.clone(), points: plan.spots() }))
+    twice(&Chart::of(record, along, series)).map(Some)
 }
 
 /// What is drawn, and where.
-struct Drawing<'a> {
+struct Chart<'a> {
     series: Vec<&'a Trend>,
     title: String,
     alt: String,
@@ -85,8 +74,8 @@ fn in_words(trend: &Trend) -> String {
     format!("{slope}{interval} per tenfold")
 }
 
-impl<'a> Drawing<'a> {
-    fn of(record: &RunRecord, along: Along, series: Vec<&'a Trend>) -> Drawing<'a> {
+impl<'a> Chart<'a> {
+    fn of(record: &RunRecord, along: Along, series: Vec<&'a Trend>) -> Chart<'a> {
         let results = &record.comparison;
         let points = || series.iter().flat_map(|t| &t.points);
         let logs: Vec<f64> = points().filter(|p| p.at > 0.0).map(|p| p.at.log10()).collect();
@@ -112,7 +101,7 @@ impl<'a> Drawing<'a> {
         caption.extend(lines.iter().cloned());
         let caption: Vec<String> =
             caption.iter().flat_map(|l| font::wrapped(l, CAPTION_EM, (WIDTH - 40.0) / 1.05)).collect();
-        Drawing {
+        Chart {
             title: font::fitted(
                 &format!("{}: {} along {name}", visible(&record.plan.study), results.score),
                 TITLE_EM,
@@ -145,6 +134,55 @@ impl<'a> Drawing<'a> {
 
     fn y(&self, score: f64) -> f64 {
         TOP + HEIGHT - (score - self.scores.0) / (self.scores.1 - self.scores.0) * HEIGHT
+    }
+
+    fn series_of<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>, trend: &Trend, look: Look) -> Painted<DB> {
+        let fitted = trend.points.iter().filter(|p| p.at > 0.0).map(|p| p.at);
+        let (first, last) = fitted.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
+        if let (Some(slope), Some(intercept)) = (trend.slope.value(), trend.intercept) {
+            let end = |at: f64| -> Place { (self.x(at), self.y(intercept + slope * at.log10())) };
+            canvas.line(&[end(first), end(last)], look.colour, 1.9)?;
+        }
+        for point in &trend.points {
+            let Some(score) = point.score.value() else { continue };
+            let x = self.x(point.at);
+            if let Some((low, high)) = point.interval {
+                canvas.line(&[(x, self.y(low)), (x, self.y(high))], look.colour, 1.5)?;
+            }
+            canvas.marker((x, self.y(score)), look.marker, look.colour)?;
+        }
+        Ok(())
+    }
+
+    /// Powers of ten within the range, or the places themselves where there are fewer than two; and 0.
+    fn x_ticks(&self) -> Vec<(f64, String)> {
+        let (low, high) = (self.range.0.ceil() as i32, self.range.1.floor() as i32);
+        let mut ticks: Vec<(f64, String)> = (low..=high).map(|d| (10f64.powi(d), decade(d))).collect();
+        if ticks.len() < 2 {
+            let mut places: Vec<f64> = self.series.iter().flat_map(|t| &t.points).map(|p| p.at).collect();
+            places.retain(|at| *at > 0.0);
+            places.sort_unstable_by(f64::total_cmp);
+            places.dedup();
+            ticks = places.into_iter().map(|at| (at, format!("{at}"))).collect();
+        }
+        if self.from > self.left {
+            ticks.insert(0, (0.0, "0".to_owned()));
+        }
+        ticks
+    }
+}
+
+impl Drawing for Chart<'_> {
+    fn size(&self) -> (u32, u32) {
+        (WIDTH as u32 * UNITS, self.height as u32 * UNITS)
+    }
+
+    fn title(&self) -> &str {
+        &self.title
+    }
+
+    fn alt(&self) -> &str {
+        &self.alt
     }
 
     fn spots(&self) -> Vec<Spot> {
@@ -195,41 +233,6 @@ impl<'a> Drawing<'a> {
             canvas.text(line, at, Type { em: CAPTION_EM, colour: SOFT, ..set })?;
         }
         Ok(())
-    }
-
-    fn series_of<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>, trend: &Trend, look: Look) -> Painted<DB> {
-        let fitted = trend.points.iter().filter(|p| p.at > 0.0).map(|p| p.at);
-        let (first, last) = fitted.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
-        if let (Some(slope), Some(intercept)) = (trend.slope.value(), trend.intercept) {
-            let end = |at: f64| -> Place { (self.x(at), self.y(intercept + slope * at.log10())) };
-            canvas.line(&[end(first), end(last)], look.colour, 1.9)?;
-        }
-        for point in &trend.points {
-            let Some(score) = point.score.value() else { continue };
-            let x = self.x(point.at);
-            if let Some((low, high)) = point.interval {
-                canvas.line(&[(x, self.y(low)), (x, self.y(high))], look.colour, 1.5)?;
-            }
-            canvas.marker((x, self.y(score)), look.marker, look.colour)?;
-        }
-        Ok(())
-    }
-
-    /// Powers of ten within the range, or the places themselves where there are fewer than two; and 0.
-    fn x_ticks(&self) -> Vec<(f64, String)> {
-        let (low, high) = (self.range.0.ceil() as i32, self.range.1.floor() as i32);
-        let mut ticks: Vec<(f64, String)> = (low..=high).map(|d| (10f64.powi(d), decade(d))).collect();
-        if ticks.len() < 2 {
-            let mut places: Vec<f64> = self.series.iter().flat_map(|t| &t.points).map(|p| p.at).collect();
-            places.retain(|at| *at > 0.0);
-            places.sort_unstable_by(f64::total_cmp);
-            places.dedup();
-            ticks = places.into_iter().map(|at| (at, format!("{at}"))).collect();
-        }
-        if self.from > self.left {
-            ticks.insert(0, (0.0, "0".to_owned()));
-        }
-        ticks
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
                 summary::sections(h, record, &findings);
                 batch::summary(h, record);
                 pictures(h, record, figures);
-                rois::section(h, record);
+                rois::section(h, record, figures.regions.as_ref());
                 regions::sections(h, record);
                 series(h, record, figures);
                 inference::sections(h, record);
@@ -195,7 +195,7 @@ fn layerwise_caption(record: &RunRecord) -> String {
 }
 
 /// A figure; `file` is its file beside the page.
-fn picture(h: &mut Html, file: &str, figure: &Figure, caption: &str) {
+pub(super) fn picture(h: &mut Html, file: &str, figure: &Figure, caption: &str) {
     // As an image, not as markup: whatever stands in an SVG, a browser runs nothing in it and lets it load nothing.
     let source = format!("data:image/svg+xml;base64,{}", STANDARD.encode(&figure.svg));
     let points = points(figure);

@@ -3,11 +3,13 @@
 use crate::compare::{RoiDifference, RoiResults};
 use crate::encoding::ScoreName;
 use crate::ids::Layer;
+use crate::plot::Regions;
 use crate::plot::words::counted;
 use crate::record::RunRecord;
 use crate::report::inference::chosen;
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
+use crate::report::page::picture;
 use crate::report::summary::minus;
 use crate::report::table;
 use crate::report::verdict::{Verdict, p_equals, p_value};
@@ -73,7 +75,7 @@ fn sentence(results: &RoiResults, checkpoint: &str) -> Option<String> {
 }
 
 /// The section.
-pub(super) fn section(h: &mut Html, record: &RunRecord) {
+pub(super) fn section(h: &mut Html, record: &RunRecord, figures: Option<&Regions>) {
     let Some(results) = &record.comparison.rois else { return };
     h.element("section", &[("id", "rois")], |h| {
         h.leaf("h2", &[], "Regions of interest");
@@ -86,6 +88,9 @@ pub(super) fn section(h: &mut Html, record: &RunRecord) {
         );
         super::regions::contents(h, record);
         planted(h, record, results);
+        if let Some(figures) = figures {
+            pictures(h, figures);
+        }
         regions(h, results);
         overlaps(h, &results.overlaps);
         scores(h, record, results);
@@ -103,6 +108,33 @@ pub(super) fn section(h: &mut Html, record: &RunRecord) {
              the weights in roi_matrix.csv.",
         );
     });
+}
+
+/// The figures, the answer first.
+fn pictures(h: &mut Html, figures: &Regions) {
+    let captions = [
+        (
+            "roi-difference.svg",
+            figures.difference.as_ref(),
+            "Differences per region. Left: every region; right of the dashed line: one region\u{2019}s difference less another\u{2019}s. \
+             What lies within the blue band is too small to matter, by the margin that was given.",
+        ),
+        (
+            "roi-layerwise.svg",
+            Some(&figures.layerwise),
+            "Scores over layers in each region, all on one scale, beside the confounds and the ceiling.",
+        ),
+        (
+            "roi-layers.svg",
+            figures.layers.as_ref(),
+            "Layers × regions. Colours are for the overview; what stands is framed.",
+        ),
+    ];
+    for (file, figure, caption) in captions {
+        if let Some(figure) = figure {
+            picture(h, file, figure, caption);
+        }
+    }
 }
 
 /// What was planted in one region, and where an effect was found.

@@ -140,8 +140,11 @@ mod tests {
         assert_eq!(RoiRow::of_weights(vec![1.0, -0.5]), None);
     }
 
-    /// An atlas of `targets` maps over 40 voxels, a map of z, and scores.
-    fn study() -> impl Strategy<Value = (Vec<Vec<(u32, f32)>>, Vec<f32>, Vec<f64>)> {
+    /// Entries of maps, weights of voxels, scores of parcels.
+    type Study = (Vec<Vec<(u32, f32)>>, Vec<f32>, Vec<f64>);
+
+    /// An atlas of some maps over 40 voxels, a map of z, and scores.
+    fn study() -> impl Strategy<Value = Study> {
         (1usize..6).prop_flat_map(|targets| {
             let entry = prop_oneof![2 => Just(0f32), 3 => 0.01f32..5.0];
             let maps = proptest::collection::vec(proptest::collection::vec(entry.clone(), 40), targets);

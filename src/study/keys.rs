@@ -81,7 +81,7 @@ pub(super) fn unknown(table: &DeTable<'_>, text: &str, path: &Path) -> Vec<Error
         if name == "rois" {
             for (roi, value) in inner.iter() {
                 if let DeValue::Table(own) = value.get_ref() {
-                    problems.extend(super::rois::unknown(roi.get_ref(), own, &refuse));
+                    problems.extend(super::rois::unknown(roi.get_ref(), own, refuse));
                 }
             }
             continue;

@@ -296,7 +296,7 @@ impl Reader<'_> {
 pub(super) fn unknown(
     roi: &str,
     table: &toml::de::DeTable<'_>,
-    refuse: &dyn Fn(&str, &str, &[&str], usize) -> Error,
+    refuse: impl Fn(&str, &str, &[&str], usize) -> Error,
 ) -> Vec<Error> {
     let what = format!("key in [rois.{roi}]");
     let bad = table.iter().filter(|(key, _)| !ROI_KEYS.contains(&key.get_ref().as_ref()));
