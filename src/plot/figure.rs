@@ -1,7 +1,12 @@
-use plotters::drawing::IntoDrawingArea;
+use plotters::coord::Shift;
+use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::prelude::SVGBackend;
+use plotters::style::RGBColor;
+use plotters_backend::DrawingBackend;
 
 use crate::error::{Code, Error, Result};
+use crate::plot::brain::Picture;
+use crate::plot::canvas::Painted;
 use crate::plot::layout::Layout;
 use crate::plot::scene::Scene;
 use crate::plot::{paint, raster, svg};
@@ -27,10 +32,12 @@ pub struct Figures {
     pub difference: Option<Figure>,
     /// [`super::weights`].
     pub weights: Option<Figure>,
+    /// Pictures of brains with their captions; a record alone has none.
+    pub brains: Vec<(String, Figure)>,
 }
 
 impl Figures {
-    /// The figures that there are, with the names of their files.
+    /// The figures of the record that there are, with the names of their files.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &Figure)> {
         let optional = [("difference", &self.difference), ("weights", &self.weights)];
         let present = optional.into_iter().filter_map(|(name, figure)| Some((name, figure.as_ref()?)));
@@ -46,23 +53,51 @@ impl Figures {
             layerwise: super::layerwise(record)?,
             difference: super::difference(record)?,
             weights: super::weights(record)?,
+            brains: Vec::new(),
         })
+    }
+}
+
+/// What can be drawn with any backend.
+pub(super) trait Paint {
+    /// Draws on white.
+    fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB>;
+}
+
+/// A scene in its layout.
+struct Curves<'a>(&'a Scene, &'a Layout);
+
+impl Paint for Curves<'_> {
+    fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB> {
+        paint::paint(root, self.0, self.1)
     }
 }
 
 /// Draws a scene twice, once for each format.
 pub(super) fn draw(scene: &Scene) -> Result<Figure> {
     let layout = Layout::of(scene);
-    let size = layout.units();
+    draw_over(layout.units(), &scene.title, &scene.alt, None, &Curves(scene, &layout))
+}
+
+/// Draws twice, once for each format, over a bitmap of two pixels per pixel of the figure, if any.
+pub(super) fn draw_over(
+    size: (u32, u32),
+    title: &str,
+    alt: &str,
+    underlay: Option<&Picture>,
+    what: &impl Paint,
+) -> Result<Figure> {
     let mut drawn = String::new();
     {
         let area = SVGBackend::with_string(&mut drawn, size).into_drawing_area();
-        paint::paint(&area, scene, &layout).map_err(failed)?;
+        area.fill(&RGBColor(255, 255, 255)).map_err(failed)?;
+        what.paint(&area).map_err(failed)?;
         area.present().map_err(failed)?;
     }
-    let svg = svg::finish(&drawn, size, &scene.title, &scene.alt);
-    let png = raster::png(size, |area| paint::paint(area, scene, &layout))?;
-    Ok(Figure { svg, png, alt: scene.alt.clone() })
+    let image = underlay.map(|picture| raster::encode(picture.width, picture.height, &picture.rgb)).transpose()?;
+    let svg = svg::finish(&drawn, size, title, alt, image.as_deref());
+    let png = raster::png(size, underlay, |area| what.paint(area))?;
+    Ok(Figure { svg, png, alt: alt.to_owned() })
 }
 
 /// A drawing error as one of ours.

@@ -12,8 +12,8 @@ use crate::plot::look::Look;
 use crate::plot::scene::{Scene, SceneCurve, SceneLevel, ScenePoint};
 use crate::stats::bootstrap::Interval;
 
-const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const SOFT: RGBColor = RGBColor(0x55, 0x55, 0x55);
+pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+pub(super) const SOFT: RGBColor = RGBColor(0x55, 0x55, 0x55);
 const MESH: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 const ZERO: RGBColor = RGBColor(0x8a, 0x8a, 0x8a);
 const BASELINE: RGBColor = RGBColor(0x4d, 0x4d, 0x4d);
@@ -25,7 +25,6 @@ const LONG_DASHES: (f64, f64) = (7.0, 4.0);
 /// Draws a scene.
 pub(super) fn paint<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, scene: &Scene, layout: &Layout) -> Painted<DB> {
     let canvas = Canvas(root);
-    root.fill(&RGBColor(255, 255, 255))?;
     let title = Type { em: TITLE_EM, bold: true, colour: INK, align: HPos::Left };
     canvas.text(&layout.title, (20.0, 26.0), title)?;
     mesh(&canvas, layout)?;

@@ -100,6 +100,9 @@ fn pictures(h: &mut Html, record: &RunRecord, figures: &Figures) {
             &figures.layerwise,
             &layerwise_caption(record),
         );
+        for (caption, figure) in &figures.brains {
+            picture(h, figure, caption);
+        }
         if let Some(difference) = &figures.difference {
             picture(
                 h,
