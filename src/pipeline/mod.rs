@@ -1,11 +1,13 @@
 //! The verbs of the program, each one library call: preflight, audit, selftest, extract, parcellate, fit, compare, report.
 
 mod arrays;
+mod attest;
 mod audit;
 mod bands;
 mod ceiling_tables;
 mod compare;
 mod design;
+mod edges;
 mod estimate;
 mod extract;
 mod fit;
@@ -17,6 +19,7 @@ mod outputs;
 mod parcellate;
 mod parts;
 mod preflight;
+mod recheck;
 mod report;
 mod resample;
 mod rows;

@@ -70,7 +70,7 @@ pub struct Selected {
 }
 
 /// Whether a name of a vocabulary is wanted.
-type Wanted = Box<dyn Fn(&str) -> bool>;
+type Wanted<'a> = Box<dyn Fn(&str) -> bool + 'a>;
 
 /// One matrix of features: `data-NAME_vocab-V_source-S_type-T_features.npz`, its columns named by `…_vocabulary.txt`.
 struct Features {
@@ -111,7 +111,7 @@ impl Selection {
             Error::new(Code::Ns01, database.folder.display(), format!("has no features of {what}"))
                 .expected(format!("another selection: it has {}", first_five(&names)))
         };
-        let (used, is_wanted): (Vec<&Features>, Wanted) = match self {
+        let (used, is_wanted): (Vec<&Features>, Wanted<'_>) = match self {
             Selection::Topic(number) => (topics, topic(*number)),
             Selection::Recipe(Recipe { topic: Some((number, label)), .. }) if !topics.is_empty() => {
                 let is_it = topic(*number);
@@ -240,7 +240,7 @@ impl Selected {
 }
 
 /// Whether a label is of a topic's number: `8`, or `8_words_of_it`.
-fn topic(number: usize) -> Wanted {
+fn topic(number: usize) -> Wanted<'static> {
     Box::new(move |name| name.split('_').next().is_some_and(|n| n.parse() == Ok(number)))
 }
 
