@@ -23,6 +23,17 @@ pub struct Figure {
     pub alt: String,
 }
 
+/// A picture of a brain in a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrainFigure {
+    /// Its file beside the page.
+    pub file: String,
+    /// What stands under it.
+    pub caption: String,
+    /// The picture.
+    pub figure: Figure,
+}
+
 /// The figures of a report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
@@ -32,8 +43,8 @@ pub struct Figures {
     pub difference: Option<Figure>,
     /// [`super::weights`].
     pub weights: Option<Figure>,
-    /// Pictures of brains with their captions; a record alone has none.
-    pub brains: Vec<(String, Figure)>,
+    /// Pictures of brains; a record alone has none.
+    pub brains: Vec<BrainFigure>,
 }
 
 impl Figures {

@@ -18,7 +18,7 @@ mod svg;
 pub(crate) mod words;
 
 pub use brain::{BrainScene, SurfaceValues, brain};
-pub use figure::{Figure, Figures};
+pub use figure::{BrainFigure, Figure, Figures};
 
 use crate::error::Result;
 use crate::record::RunRecord;

@@ -106,9 +106,6 @@ fn pictures(h: &mut Html, record: &RunRecord, figures: &Figures) {
             &figures.layerwise,
             &layerwise_caption(record),
         );
-        for (caption, figure) in &figures.brains {
-            picture(h, figure, caption);
-        }
         if let Some(difference) = &figures.difference {
             picture(
                 h,
@@ -121,6 +118,12 @@ fn pictures(h: &mut Html, record: &RunRecord, figures: &Figures) {
                     percent(record.plan.bootstrap.level)
                 ),
             );
+        }
+        if !figures.brains.is_empty() {
+            h.leaf("h3", &[], "Brain maps");
+            for brain in &figures.brains {
+                picture(h, &brain.file, &brain.figure, &brain.caption);
+            }
         }
     });
 }

@@ -18,23 +18,30 @@ const MOST_IN_REPORT: usize = 6;
 /// Kinds that a report shows, the first ones first.
 const SHOWN: [&str; 3] = ["score", "difference", "difference-fdr"];
 
+/// What all maps of a folder share.
+pub(super) struct Frame<'a> {
+    pub folder: &'a Path,
+    pub run: &'a RunRecord,
+    /// The target of each parcel.
+    pub target_of: &'a [Option<usize>],
+    /// Where the atlas reaches: 1.
+    pub cover: &'a VoxelMap,
+    pub surfaces: Option<&'a Surfaces>,
+}
+
 /// Writes everything and adds it to `record`.
-#[allow(clippy::too_many_arguments)]
 pub(super) fn write(
-    folder: &Path,
-    run: &RunRecord,
+    frame: &Frame<'_>,
     parcels: &Parcels,
-    target_of: &[Option<usize>],
     all: &[TargetValues],
-    surfaces: Option<&Surfaces>,
     record: &mut MapsRecord,
     watch: &dyn Watch,
 ) -> Result<()> {
-    let cover = parcels.average(&vec![Some(1.0); parcels.count()]);
-    image(&folder.join("atlas.nii.gz"), &cover, &cover.values())?;
+    let Frame { folder, target_of, cover, surfaces, .. } = *frame;
+    image(&folder.join("atlas.nii.gz"), cover, &cover.values())?;
     if let Some(surfaces) = surfaces {
         for half in &surfaces.halves {
-            let reached: Vec<f32> = half.sample(&cover).iter().map(|v| f32::from(u8::from(v.is_some()))).collect();
+            let reached: Vec<f32> = half.sample(cover).iter().map(|v| f32::from(u8::from(v.is_some()))).collect();
             let document = gifti::scalars("NIFTI_INTENT_SHAPE", half.hemisphere, &[("atlas", &reached)]);
             gifti::write(&folder.join(format!("{}.atlas.shape.gii", half.hemisphere.prefix())), &document)?;
         }
@@ -44,7 +51,7 @@ pub(super) fn write(
         watch.check()?;
         let of_parcels: Vec<Option<f64>> = target_of.iter().map(|t| t.and_then(|t| values.values[t])).collect();
         let map = if values.labels { parcels.winner(&of_parcels) } else { parcels.average(&of_parcels) };
-        one(folder, run, values, &of_parcels, &map, &cover, surfaces, record)?;
+        one(frame, values, &of_parcels, &map, record)?;
         watch.advance(1);
     }
     watch.end();
@@ -52,17 +59,15 @@ pub(super) fn write(
     table(folder, record)
 }
 
-#[allow(clippy::too_many_arguments)]
+/// One map in all its forms.
 fn one(
-    folder: &Path,
-    run: &RunRecord,
+    frame: &Frame<'_>,
     values: &TargetValues,
     of_parcels: &[Option<f64>],
     map: &VoxelMap,
-    cover: &VoxelMap,
-    surfaces: Option<&Surfaces>,
     record: &mut MapsRecord,
 ) -> Result<()> {
+    let Frame { folder, run, cover, surfaces, .. } = *frame;
     let file = format!("{}.nii.gz", values.file);
     image(&folder.join(&file), map, &map.values())?;
     let defined = (map.defined() != cover.defined()).then(|| format!("{}_defined.nii.gz", values.file));

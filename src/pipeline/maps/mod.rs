@@ -129,7 +129,9 @@ pub(super) fn into(
         warnings,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    files::write(folder, run, &parcels, &target_of, &scores, surfaces.as_ref(), &mut record, watch)?;
+    let cover = parcels.average(&vec![Some(1.0); parcels.count()]);
+    let frame = files::Frame { folder, run, target_of: &target_of, cover: &cover, surfaces: surfaces.as_ref() };
+    files::write(&frame, &parcels, &scores, &mut record, watch)?;
     let path = folder.join(RECORD);
     let text = serde_json::to_vec_pretty(&record)
         .map_err(|e| Error::new(Code::Io01, path.display(), format!("cannot be written: {e}")).source(e))?;

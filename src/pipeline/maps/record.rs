@@ -6,7 +6,7 @@ use super::RECORD;
 use crate::error::{Code, Error, Result, Warning};
 use crate::ids::{Digest, Layer};
 use crate::io::bounded;
-use crate::plot::Figure;
+use crate::plot::{BrainFigure, Figure};
 
 /// Largest picture that is put into a report (4 MiB).
 const MAX_PICTURE_BYTES: u64 = 4 << 20;
@@ -82,11 +82,11 @@ pub struct PictureRecord {
     pub in_report: bool,
 }
 
-/// The pictures that a run's report shows, with their captions; none where the run has no maps.
+/// The pictures that a run's report shows; none where the run has no maps.
 ///
 /// # Errors
 /// `RR-01` for a record of maps that cannot be understood or whose pictures are gone.
-pub(in crate::pipeline) fn pictures(run: &Path) -> Result<Vec<(String, Figure)>> {
+pub(in crate::pipeline) fn pictures(run: &Path) -> Result<Vec<BrainFigure>> {
     let folder = run.join("maps");
     let path = folder.join(RECORD);
     if !path.is_file() {
@@ -106,7 +106,8 @@ pub(in crate::pipeline) fn pictures(run: &Path) -> Result<Vec<(String, Figure)>>
             }
             let file = folder.join(format!("{}.svg", picture.name));
             let (svg, _) = bounded::read_text(&file, MAX_PICTURE_BYTES, "a picture", Code::Rr01)?;
-            Ok((picture.caption, Figure { svg, png: Vec::new(), alt: picture.alt }))
+            let figure = Figure { svg, png: Vec::new(), alt: picture.alt };
+            Ok(BrainFigure { file: format!("maps/{}.svg", picture.name), caption: picture.caption, figure })
         })
         .collect()
 }

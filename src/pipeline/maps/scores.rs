@@ -102,10 +102,7 @@ pub(super) fn of(run: &RunRecord, tables: &Path, q: f64) -> Result<Vec<TargetVal
                 ..base("best-layer", format!("{name}_best-layer"), best_layers(&rows, run.responses.targets.len()))
             });
         }
-        if label == results.reference {
-            continue;
-        }
-        let reference = &results.reference;
+        let Some(reference) = results.base_of(label) else { continue };
         let differences: Vec<_> = run
             .responses
             .targets
@@ -123,7 +120,7 @@ pub(super) fn of(run: &RunRecord, tables: &Path, q: f64) -> Result<Vec<TargetVal
         let difference = |kind, file: String, values| TargetValues {
             title: format!("{label} − {reference}: difference in {score} at layer {best}"),
             unit: format!("difference in {score}"),
-            reference: Some(reference.clone()),
+            reference: Some(reference.to_owned()),
             ..base(kind, file, values)
         };
         let file = format!("{minus}_layer-{:02}_{}", best.0, score.column());
@@ -161,8 +158,11 @@ fn best_layers(rows: &[(Layer, Vec<Option<f64>>)], targets: usize) -> Vec<Option
         .collect()
 }
 
+/// Values per target, by checkpoint and layer.
+type Unique = HashMap<(String, usize), Vec<Option<f64>>>;
+
 /// Mean over subjects of each target's unique cod, by checkpoint and layer, from `scores.csv`.
-fn unique(run: &RunRecord, tables: &Path) -> Result<HashMap<(String, usize), Vec<Option<f64>>>> {
+fn unique(run: &RunRecord, tables: &Path) -> Result<Unique> {
     let path = tables.join("scores.csv");
     if run.comparison.unique_cod.is_empty() || !path.is_file() {
         return Ok(HashMap::new());
