@@ -1,5 +1,3 @@
-use rayon::prelude::*;
-
 use super::projector::Entries;
 use super::{Atlas, Grid};
 use crate::error::{Result, Warning};
@@ -91,13 +89,6 @@ impl Parcels {
             }
         }
         map
-    }
-
-    /// [`Parcels::average`] or [`Parcels::winner`] of many, on all threads; each is computed by one.
-    pub fn carry(&self, all: &[(&[Option<f64>], bool)]) -> Vec<VoxelMap> {
-        all.par_iter()
-            .map(|(values, labels)| if *labels { self.winner(values) } else { self.average(values) })
-            .collect()
     }
 
     fn empty(&self, labels: bool) -> VoxelMap {

@@ -38,7 +38,7 @@ pub(super) struct MapsArgs {
     #[arg(long, value_name = "LEFT,RIGHT", value_parser = pair, requires = "surface", value_hint = ValueHint::FilePath)]
     pub draw_on: Option<Pair>,
     /// False discovery rate of the masked differences.
-    #[arg(long, value_name = "Q", default_value_t = 0.05, allow_negative_numbers = true)]
+    #[arg(long, value_name = "Q", default_value_t = pipeline::USUAL_RATE, allow_negative_numbers = true)]
     pub fdr: f64,
     /// New directory for the maps [default: maps in RUN, and pictures in its report].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]

@@ -39,7 +39,7 @@ pub use compare::{Finished, compare, compare_demo};
 pub use design::Design;
 pub use estimate::{Estimate, estimate};
 pub use extract::{ExtractPlan, Extracted, Want, extract_to_files};
-pub use maps::{MapRecord, MapsMade, MapsRecord, MapsSpec, PictureRecord, SurfaceFiles, maps};
+pub use maps::{MapRecord, MapsMade, MapsRecord, MapsSpec, PictureRecord, SurfaceFiles, USUAL_RATE, maps};
 pub use neurosynth::{Limits, NeurosynthMade, NeurosynthSpec, USUAL_SHARE, neurosynth};
 pub use parcellate::{ParcellateSpec, Parcellated, ParcellatedRun, parcellate};
 pub use preflight::{Prepared, prepare};

@@ -65,6 +65,8 @@ pub(super) fn encode(width: usize, height: usize, rgb: &[u8]) -> Result<Vec<u8>>
     let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    // Figures are flat: their rows are best compressed as they are.
+    encoder.set_filter(png::FilterType::NoFilter);
     // 192 dots per inch: two pixels per CSS pixel.
     let per_metre = 7559;
     encoder.set_pixel_dims(Some(png::PixelDimensions { xppu: per_metre, yppu: per_metre, unit: png::Unit::Meter }));

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use super::record::{MapRecord, MapsRecord, PictureRecord};
 use super::scores::TargetValues;
 use super::surfaces::Surfaces;
@@ -14,7 +16,7 @@ use crate::record::RunRecord;
 use crate::watch::Watch;
 
 /// Most pictures in a report: its page stays under 5 MB.
-const MOST_IN_REPORT: usize = 6;
+const MOST_IN_REPORT: usize = 4;
 /// Kinds that a report shows, the first ones first.
 const SHOWN: [&str; 3] = ["score", "difference", "difference-fdr"];
 
@@ -37,7 +39,7 @@ pub(super) fn write(
     record: &mut MapsRecord,
     watch: &dyn Watch,
 ) -> Result<()> {
-    let Frame { folder, target_of, cover, surfaces, .. } = *frame;
+    let Frame { folder, run, target_of, cover, surfaces } = *frame;
     image(&folder.join("atlas.nii.gz"), cover, &cover.values())?;
     if let Some(surfaces) = surfaces {
         for half in &surfaces.halves {
@@ -47,15 +49,21 @@ pub(super) fn write(
         }
     }
     watch.begin("maps", "maps", all.len() as u64);
-    for values in all {
-        watch.check()?;
-        let of_parcels: Vec<Option<f64>> = target_of.iter().map(|t| t.and_then(|t| values.values[t])).collect();
-        let map = if values.labels { parcels.winner(&of_parcels) } else { parcels.average(&of_parcels) };
-        one(frame, values, &of_parcels, &map, record)?;
-        watch.advance(1);
-    }
+    let atlas = record.atlas.as_str();
+    let made: Result<Vec<(MapRecord, PictureRecord)>> = all
+        .par_iter()
+        .map(|values| {
+            watch.check()?;
+            let of_parcels: Vec<Option<f64>> = target_of.iter().map(|t| t.and_then(|t| values.values[t])).collect();
+            let map = if values.labels { parcels.winner(&of_parcels) } else { parcels.average(&of_parcels) };
+            let made = one(frame, values, &of_parcels, &map, atlas)?;
+            watch.advance(1);
+            Ok(made)
+        })
+        .collect();
     watch.end();
-    choose(record);
+    (record.maps, record.pictures) = made?.into_iter().unzip();
+    choose(run, record);
     table(folder, record)
 }
 
@@ -65,8 +73,8 @@ fn one(
     values: &TargetValues,
     of_parcels: &[Option<f64>],
     map: &VoxelMap,
-    record: &mut MapsRecord,
-) -> Result<()> {
+    atlas: &str,
+) -> Result<(MapRecord, PictureRecord)> {
     let Frame { folder, run, cover, surfaces, .. } = *frame;
     let file = format!("{}.nii.gz", values.file);
     image(&folder.join(&file), map, &map.values())?;
@@ -104,15 +112,15 @@ fn one(
         0 => String::new(),
         n => format!(" {n} of {} parcels are undefined (grey).", of_parcels.len()),
     };
-    let how = if values.labels {
-        "Slices"
-    } else {
-        "Above: the value furthest from 0 along the line of sight, in an outline of the MNI152 brain"
+    let how = match (values.labels, values.kind) {
+        (true, _) => "Slices",
+        (_, "neglog") => "Above: the smallest value along the line of sight, in an outline of the MNI152 brain",
+        _ => "Above: the value furthest from 0 along the line of sight, in an outline of the MNI152 brain",
     };
     let weighing = if values.labels { "" } else { " Voxels are averages of parcels weighted by the atlas." };
     let caption = vec![
         format!("{} {how}. Below: axial slices (mm).", values.says),
-        format!("Atlas: {} ({} parcels).{weighing} {range}{gaps}", record.atlas, of_parcels.len()),
+        format!("Atlas: {atlas} ({} parcels).{weighing} {range}{gaps}", of_parcels.len()),
         format!("Study: {}.", run.plan.study),
     ];
     let alt = format!("Brain map: {}. {} {range}{gaps}", values.title, values.says);
@@ -121,6 +129,7 @@ fn one(
         unit: &values.unit,
         map,
         cover,
+        low_is_best: values.kind == "neglog",
         surfaces: &on_surfaces,
         caption: &caption,
         alt: &alt,
@@ -128,13 +137,13 @@ fn one(
     let figure = brain(&scene)?;
     atomic::write(&folder.join(format!("{}.svg", values.file)), figure.svg.as_bytes())?;
     atomic::write(&folder.join(format!("{}.png", values.file)), &figure.png)?;
-    record.pictures.push(PictureRecord {
+    let picture = PictureRecord {
         name: values.file.clone(),
         caption: format!("{}. {}{gaps}", values.title, values.says),
         alt,
         in_report: false,
-    });
-    record.maps.push(MapRecord {
+    };
+    let map = MapRecord {
         file,
         surface_files,
         defined,
@@ -147,8 +156,8 @@ fn one(
         high: extremes.map(|e| e.1),
         defined_parcels: of_parcels.len() - undefined,
         undefined_parcels: undefined,
-    });
-    Ok(())
+    };
+    Ok((map, picture))
 }
 
 /// Three digits that matter.
@@ -157,11 +166,14 @@ fn number(value: f64) -> String {
 }
 
 /// Which pictures the report shows: kind by kind in the order of the checkpoints, until there are enough.
-fn choose(record: &mut MapsRecord) {
+fn choose(run: &RunRecord, record: &mut MapsRecord) {
+    let is_baseline = |label: &str| run.checkpoints.iter().any(|c| c.label == label && c.untrained_seed.is_some());
     let mut left = MOST_IN_REPORT;
     for kind in SHOWN {
         for (map, picture) in record.maps.iter().zip(&mut record.pictures) {
-            if map.kind == kind && left > 0 && !map.checkpoint.starts_with("untrained-") {
+            // A map of zeros, where no difference is called, needs no picture.
+            let is_empty = map.low == Some(0.0) && map.high == Some(0.0);
+            if map.kind == kind && left > 0 && !is_baseline(&map.checkpoint) && !is_empty {
                 picture.in_report = true;
                 left -= 1;
             }

@@ -25,10 +25,13 @@ use crate::ids::TargetId;
 use crate::io::file_name;
 use crate::record::RunRecord;
 use crate::store::RunDir;
+use crate::study::{Plan, ResponseTables, RunSource};
 use crate::watch::Watch;
 
 /// The file that says what the maps of a folder are.
 const RECORD: &str = "maps.json";
+/// The false discovery rate of masked differences where none is given.
+pub const USUAL_RATE: f64 = 0.05;
 
 /// What maps are wanted of which run.
 #[derive(Debug, Clone)]
@@ -137,6 +140,30 @@ pub(super) fn into(
         .map_err(|e| Error::new(Code::Io01, path.display(), format!("cannot be written: {e}")).source(e))?;
     crate::io::atomic::write(&path, &text)?;
     Ok(record)
+}
+
+/// The atlas that a study's targets are parcels of, and the names of its parcels, where the study knows one.
+pub(super) fn atlas_of(plan: &Plan) -> Option<(PathBuf, Option<PathBuf>)> {
+    let ResponseTables::Trials(trials) = &plan.responses.tables else { return None };
+    match &trials.source {
+        RunSource::Tars(_) => None,
+        RunSource::Bold { parcels, .. } | RunSource::Bids { parcels, .. } => {
+            Some((parcels.atlas.clone(), parcels.labels.clone()))
+        }
+    }
+}
+
+/// Makes the maps of a run that is being written, and gives its warnings.
+pub(super) fn in_run(
+    run: &RunRecord,
+    folder: &Path,
+    (atlas, labels): &(PathBuf, Option<PathBuf>),
+    watch: &dyn Watch,
+) -> Result<Vec<Warning>> {
+    let maps = folder.join("maps");
+    std::fs::create_dir(&maps).map_err(|e| Error::io(maps.display(), "creating", e))?;
+    let source = Source { atlas, labels: labels.as_deref(), surfaces: None };
+    Ok(into(&maps, run, folder, source, USUAL_RATE, watch)?.warnings)
 }
 
 /// For each parcel of the atlas the target of its name; by their order where no name agrees and the numbers do.

@@ -29,6 +29,9 @@ const SEQUENTIAL: [[u8; 3]; 10] = [
     [0xfd, 0xe7, 0x25],
 ];
 
+/// The border of what the atlas reaches.
+pub(super) const BORDER: [u8; 3] = [0x8c, 0x8c, 0x8c];
+
 /// Where the atlas reaches and nothing is defined.
 pub(super) const UNDEFINED: [u8; 3] = [0xc9, 0xc9, 0xc9];
 
@@ -38,6 +41,8 @@ pub(super) struct Scale {
     pub low: f64,
     pub high: f64,
     pub diverging: bool,
+    /// Whether the light end stands for the smallest value.
+    pub reversed: bool,
 }
 
 impl Scale {
@@ -47,15 +52,16 @@ impl Scale {
         let all = scene.map.extremes().into_iter().flat_map(|(l, h)| [l, h]).chain(on_surfaces);
         let (low, high) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         if scene.map.is_labels() && low <= high {
-            return Scale { low, high: if high > low { high } else { low + 1.0 }, diverging: false };
+            let high = if high > low { high } else { low + 1.0 };
+            return Scale { low, high, diverging: false, reversed: false };
         }
         let most = low.abs().max(high.abs());
         // Nothing defined, or nothing but zeros: any range will do.
         let most = if most.is_finite() && most > 0.0 { most } else { 1.0 };
         if low < 0.0 && low.is_finite() {
-            Scale { low: -most, high: most, diverging: true }
+            Scale { low: -most, high: most, diverging: true, reversed: false }
         } else {
-            Scale { low: 0.0, high: most, diverging: false }
+            Scale { low: 0.0, high: most, diverging: false, reversed: scene.low_is_best }
         }
     }
 
@@ -63,8 +69,9 @@ impl Scale {
     pub fn colour(&self, value: f64) -> [u8; 3] {
         let anchors: &[[u8; 3]] = if self.diverging { &DIVERGING } else { &SEQUENTIAL };
         let share = ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
-        // 240 steps are more than an eye tells apart, and make smaller files.
-        let place = (share * 240.0).round() / 240.0 * (anchors.len() - 1) as f64;
+        let share = if self.reversed { 1.0 - share } else { share };
+        // An even number of steps, so that 0 is one; so many look smooth, and fewer colours make smaller files.
+        let place = (share * 80.0).round() / 80.0 * (anchors.len() - 1) as f64;
         let below = (place as usize).min(anchors.len() - 2);
         let above = place - below as f64;
         std::array::from_fn(|c| {
@@ -80,7 +87,7 @@ mod tests {
 
     #[test]
     fn zero_is_the_middle_of_a_diverging_scale() {
-        let scale = Scale { low: -0.4, high: 0.4, diverging: true };
+        let scale = Scale { low: -0.4, high: 0.4, diverging: true, reversed: false };
         assert_eq!(scale.colour(0.0), [0xf7; 3]);
         assert_eq!((scale.colour(-0.4), scale.colour(9.0)), (DIVERGING[0], DIVERGING[10]));
         let (red, blue) = (scale.colour(0.2), scale.colour(-0.2));
@@ -89,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_sequential_scale_grows_lighter() {
-        let scale = Scale { low: 0.0, high: 2.0, diverging: false };
+        let scale = Scale { low: 0.0, high: 2.0, diverging: false, reversed: false };
         let light = |v: f64| scale.colour(v).map(u32::from).iter().zip([3, 6, 1]).map(|(c, w)| c * w).sum::<u32>();
         assert!((0..20).all(|i| light(f64::from(i) / 10.0) < light(f64::from(i + 1) / 10.0)));
     }

@@ -70,7 +70,7 @@ pub(super) fn put(
             let colour = value.map_or(UNDEFINED, |v| colours.colour(v));
             let light = a * light[0] + b * light[1] + c * light[2];
             // Few steps of light make small files, and are not seen.
-            let light = (light * 24.0).round() / 24.0;
+            let light = (light * 40.0).round() / 40.0;
             colour.map(|c| (f64::from(c) * light).round().min(255.0) as u8)
         });
     }
@@ -154,7 +154,7 @@ mod tests {
         let surface = Surface { points, triangles, hemisphere: None };
         let values: Vec<Option<f64>> = (0..8).map(|v| Some(if v < 4 { -1.0 } else { 1.0 })).collect();
         let half = SurfaceValues { surface: &surface, hemisphere: Hemisphere::Left, values: &values };
-        let scale = Scale { low: -1.0, high: 1.0, diverging: true };
+        let scale = Scale { low: -1.0, high: 1.0, diverging: true, reversed: false };
         let middle = |side: Side| {
             let mut picture = Picture::new(40, 40);
             put(&mut picture, (0, 0), (40, 40), &half, side, &scale);

@@ -31,6 +31,8 @@ pub struct BrainScene<'a> {
     pub map: &'a VoxelMap,
     /// Where the atlas reaches: any value there.
     pub cover: &'a VoxelMap,
+    /// Whether small values are the good ones: the smallest shows through the brain, in the lightest colour.
+    pub low_is_best: bool,
     /// The values on surfaces, if any.
     pub surfaces: &'a [SurfaceValues<'a>],
     /// Lines under the picture.

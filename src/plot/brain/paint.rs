@@ -105,7 +105,11 @@ pub(super) fn underlay(scene: &BrainScene<'_>, scale: &Scale, layout: &Layout) -
     let mut picture = Picture::new(fine(WIDTH), fine(layout.height));
     let maps = (scene.map, scene.cover);
     for (i, (view, left)) in VIEWS.into_iter().enumerate() {
-        let depth = if scene.map.is_labels() { Depth::Slice(CUTS[i]) } else { Depth::Through };
+        let depth = match (scene.map.is_labels(), scene.low_is_best) {
+            (true, _) => Depth::Slice(CUTS[i]),
+            (false, true) => Depth::Smallest,
+            (false, false) => Depth::Through,
+        };
         plane::put(&mut picture, (fine(left), fine(TOP)), LARGE * FINE, maps, (view, depth), scale);
     }
     for (i, z) in SLICES.into_iter().enumerate() {
@@ -153,12 +157,7 @@ impl Paint for Words<'_> {
                 (false, View::Side) => "seen through from the right".to_owned(),
                 (false, View::Front) => "from behind".to_owned(),
                 (false, View::Above) => "from above".to_owned(),
-                (true, view) => format!(
-                    "{} = {}",
-                    ["x", "y", "z"]
-                        [[View::Side, View::Front, View::Above].iter().position(|v| *v == view).unwrap_or(0)],
-                    signed(CUTS[i])
-                ),
+                (true, _) => format!("{} = {}", ["x", "y", "z"][i], signed(CUTS[i])),
             };
             let foot = TOP + extent(View::Above, LARGE).1 + 9.0;
             canvas.text(&words, (left + width / 2.0, foot), small)?;

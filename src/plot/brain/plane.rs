@@ -1,7 +1,7 @@
 use crate::atlas::VoxelMap;
 
 use super::Picture;
-use super::colours::{Scale, UNDEFINED};
+use super::colours::{BORDER, Scale, UNDEFINED};
 
 /// Which way is looked at the brain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) enum View {
 pub(super) enum Depth {
     /// The value furthest from 0 along the line of sight.
     Through,
+    /// The smallest value along it.
+    Smallest,
     /// The slice at this place (mm).
     Slice(f64),
 }
@@ -67,6 +69,7 @@ pub(super) fn put(
     let plane = Plane::of(map, cover, view, depth);
     let [(left, right), (bottom, top)] = view.window();
     let (width, height) = (((right - left) * scale) as usize, ((top - bottom) * scale) as usize);
+    let mut reached = vec![false; width * height];
     for y in 0..height {
         for x in 0..width {
             let place = [left + (x as f64 + 0.5) / scale, top - (y as f64 + 0.5) / scale];
@@ -75,20 +78,32 @@ pub(super) fn put(
                 (Some(value), _) => colours.colour(value),
                 (None, _) => UNDEFINED,
             };
+            reached[y * width + x] = true;
             picture.set(corner.0 + x, corner.1 + y, colour);
+        }
+    }
+    // A border, two pixels wide, without which values near 0 would be white on white.
+    let outside = |x: usize, y: usize, dx: isize, dy: isize| {
+        let at = (x.checked_add_signed(dx), y.checked_add_signed(dy));
+        let (Some(x), Some(y)) = at else { return true };
+        x >= width || y >= height || !reached[y * width + x]
+    };
+    for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).filter(|(x, y)| reached[y * width + x]) {
+        if [(-2, 0), (2, 0), (0, -2), (0, 2)].iter().any(|(dx, dy)| outside(x, y, *dx, *dy)) {
+            picture.set(corner.0 + x, corner.1 + y, BORDER);
         }
     }
 }
 
 impl Plane {
-    fn of(map: &VoxelMap, cover: &VoxelMap, view: View, depth: Depth) -> Plane {
+    fn of(map: &VoxelMap, cover: &VoxelMap, view: View, depth_of: Depth) -> Plane {
         let [across, up, along] = view.axes();
         let (low, high) = corners(map);
         let step = voxel(map);
         let count = |axis: usize| ((high[axis] - low[axis]) / step + 1e-6) as usize + 1;
         let size = [count(across), count(up)];
-        let depths: Vec<f64> = match depth {
-            Depth::Through => (0..count(along)).map(|k| low[along] + k as f64 * step).collect(),
+        let depths: Vec<f64> = match depth_of {
+            Depth::Through | Depth::Smallest => (0..count(along)).map(|k| low[along] + k as f64 * step).collect(),
             Depth::Slice(place) => vec![place],
         };
         let (mut values, mut inside) = (vec![None; size[0] * size[1]], vec![false; size[0] * size[1]]);
@@ -98,10 +113,17 @@ impl Plane {
             place[up] = low[up] + (cell / size[0]) as f64 * step;
             for depth in &depths {
                 place[along] = *depth;
-                *within |= cover.at(place).is_some();
-                let found = map.at(place);
-                if found.is_some_and(|f: f64| value.is_none_or(|v: f64| f.abs() > v.abs())) {
-                    *value = found;
+                if cover.at(place).is_none() {
+                    continue;
+                }
+                *within = true;
+                let Some(found) = map.at(place) else { continue };
+                let is_further = value.is_none_or(|v: f64| match depth_of {
+                    Depth::Smallest => found < v,
+                    _ => found.abs() > v.abs(),
+                });
+                if is_further {
+                    *value = Some(found);
                 }
             }
         }
