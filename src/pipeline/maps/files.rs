@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::record::{MapRecord, MapsRecord, PictureRecord};
 use super::scores::TargetValues;
-use super::surfaces::Surfaces;
+use super::surfaces::{Half, Surfaces};
 use crate::atlas::{Parcels, VoxelMap};
 use crate::error::Result;
 use crate::io::table::{Output, OutputTable};
@@ -29,6 +29,8 @@ pub(super) struct Frame<'a> {
     /// Where the atlas reaches: 1.
     pub cover: &'a VoxelMap,
     pub surfaces: Option<&'a Surfaces>,
+    /// Whether every map is drawn, and not only those that the report shows.
+    pub all_pictures: bool,
 }
 
 /// Writes everything and adds it to `record`.
@@ -39,7 +41,7 @@ pub(super) fn write(
     record: &mut MapsRecord,
     watch: &dyn Watch,
 ) -> Result<()> {
-    let Frame { folder, run, target_of, cover, surfaces } = *frame;
+    let Frame { folder, run, target_of, cover, surfaces, .. } = *frame;
     image(&folder.join("atlas.nii.gz"), cover, &cover.values())?;
     if let Some(surfaces) = surfaces {
         for half in &surfaces.halves {
@@ -50,20 +52,23 @@ pub(super) fn write(
     }
     watch.begin("maps", "maps", all.len() as u64);
     let atlas = record.atlas.as_str();
-    let made: Result<Vec<(MapRecord, PictureRecord)>> = all
+    let shown = shown(run, all);
+    let made: Result<Vec<(MapRecord, Option<PictureRecord>)>> = all
         .par_iter()
-        .map(|values| {
+        .zip(&shown)
+        .map(|(values, in_report)| {
             watch.check()?;
             let of_parcels: Vec<Option<f64>> = target_of.iter().map(|t| t.and_then(|t| values.values[t])).collect();
             let map = if values.labels { parcels.winner(&of_parcels) } else { parcels.average(&of_parcels) };
-            let made = one(frame, values, &of_parcels, &map, atlas)?;
+            let made = one(frame, values, &of_parcels, &map, atlas, *in_report)?;
             watch.advance(1);
             Ok(made)
         })
         .collect();
     watch.end();
-    (record.maps, record.pictures) = made?.into_iter().unzip();
-    choose(run, record);
+    let (maps, pictures): (_, Vec<_>) = made?.into_iter().unzip();
+    record.maps = maps;
+    record.pictures = pictures.into_iter().flatten().collect();
     table(folder, record)
 }
 
@@ -74,8 +79,9 @@ fn one(
     of_parcels: &[Option<f64>],
     map: &VoxelMap,
     atlas: &str,
-) -> Result<(MapRecord, PictureRecord)> {
-    let Frame { folder, run, cover, surfaces, .. } = *frame;
+    in_report: bool,
+) -> Result<(MapRecord, Option<PictureRecord>)> {
+    let Frame { folder, cover, surfaces, .. } = *frame;
     let file = format!("{}.nii.gz", values.file);
     image(&folder.join(&file), map, &map.values())?;
     let defined = (map.defined() != cover.defined()).then(|| format!("{}_defined.nii.gz", values.file));
@@ -101,47 +107,9 @@ fn one(
     }
     let undefined = of_parcels.iter().filter(|v| v.is_none()).count();
     let extremes = map.extremes();
-    let on_surfaces: Vec<SurfaceValues<'_>> = sampled
-        .iter()
-        .map(|(half, found)| SurfaceValues { surface: &half.drawn, hemisphere: half.hemisphere, values: found })
-        .collect();
-    let range = extremes.map_or("Nothing is defined.".to_owned(), |(low, high)| {
-        format!("Voxels from {} to {}.", number(low), number(high))
-    });
-    let gaps = match undefined {
-        0 => String::new(),
-        n => format!(" {n} of {} parcels are undefined (grey).", of_parcels.len()),
-    };
-    let how = match (values.labels, values.kind) {
-        (true, _) => "Slices",
-        (_, "neglog") => "Above: the smallest value along the line of sight, in an outline of the MNI152 brain",
-        _ => "Above: the value furthest from 0 along the line of sight, in an outline of the MNI152 brain",
-    };
-    let weighing = if values.labels { "" } else { " Voxels are averages of parcels weighted by the atlas." };
-    let caption = vec![
-        format!("{} {how}. Below: axial slices (mm).", values.says),
-        format!("Atlas: {atlas} ({} parcels).{weighing} {range}{gaps}", of_parcels.len()),
-        format!("Study: {}.", run.plan.study),
-    ];
-    let alt = format!("Brain map: {}. {} {range}{gaps}", values.title, values.says);
-    let scene = BrainScene {
-        title: &values.title,
-        unit: &values.unit,
-        map,
-        cover,
-        low_is_best: values.kind == "neglog",
-        surfaces: &on_surfaces,
-        caption: &caption,
-        alt: &alt,
-    };
-    let figure = brain(&scene)?;
-    atomic::write(&folder.join(format!("{}.svg", values.file)), figure.svg.as_bytes())?;
-    atomic::write(&folder.join(format!("{}.png", values.file)), &figure.png)?;
-    let picture = PictureRecord {
-        name: values.file.clone(),
-        caption: format!("{}. {}{gaps}", values.title, values.says),
-        alt,
-        in_report: false,
+    let picture = match in_report || frame.all_pictures {
+        true => Some(picture(frame, values, map, &sampled, (atlas, of_parcels.len(), undefined), in_report)?),
+        false => None,
     };
     let map = MapRecord {
         file,
@@ -160,25 +128,79 @@ fn one(
     Ok((map, picture))
 }
 
+/// Values of the vertices of the halves.
+type Sampled<'a> = (&'a Half, Vec<Option<f64>>);
+
+/// Draws a map.
+fn picture(
+    frame: &Frame<'_>,
+    values: &TargetValues,
+    map: &VoxelMap,
+    sampled: &[Sampled<'_>],
+    (atlas, parcels, undefined): (&str, usize, usize),
+    in_report: bool,
+) -> Result<PictureRecord> {
+    let on_surfaces: Vec<SurfaceValues<'_>> = sampled
+        .iter()
+        .map(|(half, found)| SurfaceValues { surface: &half.drawn, hemisphere: half.hemisphere, values: found })
+        .collect();
+    let range = map.extremes().map_or("Nothing is defined.".to_owned(), |(low, high)| {
+        format!("Voxels from {} to {}.", number(low), number(high))
+    });
+    let gaps = match undefined {
+        0 => String::new(),
+        n => format!(" {n} of {} parcels are undefined (grey).", parcels),
+    };
+    let how = match (values.labels, values.kind) {
+        (true, _) => "Slices",
+        (_, "neglog") => "Above: the smallest value along the line of sight, in an outline of the MNI152 brain",
+        _ => "Above: the value furthest from 0 along the line of sight, in an outline of the MNI152 brain",
+    };
+    let weighing = if values.labels { "" } else { " Voxels are averages of parcels weighted by the atlas." };
+    let caption = vec![
+        format!("{} {how}. Below: axial slices (mm).", values.says),
+        format!("Atlas: {atlas} ({} parcels).{weighing} {range}{gaps}", parcels),
+        format!("Study: {}.", frame.run.plan.study),
+    ];
+    let alt = format!("Brain map: {}. {} {range}{gaps}", values.title, values.says);
+    let scene = BrainScene {
+        title: &values.title,
+        unit: &values.unit,
+        map,
+        cover: frame.cover,
+        low_is_best: values.kind == "neglog",
+        surfaces: &on_surfaces,
+        caption: &caption,
+        alt: &alt,
+    };
+    let figure = brain(&scene)?;
+    atomic::write(&frame.folder.join(format!("{}.svg", values.file)), figure.svg.as_bytes())?;
+    atomic::write(&frame.folder.join(format!("{}.png", values.file)), &figure.png)?;
+    let on_report = format!("{}. {}{gaps}", values.title, values.says);
+    Ok(PictureRecord { name: values.file.clone(), caption: on_report, alt, in_report })
+}
+
 /// Three digits that matter.
 fn number(value: f64) -> String {
     format!("{value:.3}").replace('-', "−")
 }
 
-/// Which pictures the report shows: kind by kind in the order of the checkpoints, until there are enough.
-fn choose(run: &RunRecord, record: &mut MapsRecord) {
+/// Which pictures the report shows: kind by kind in the order of the checkpoints, until there are enough. Untrained
+/// checkpoints are baselines, and a map of zeros, where no difference is called, needs no picture.
+fn shown(run: &RunRecord, all: &[TargetValues]) -> Vec<bool> {
     let is_baseline = |label: &str| run.checkpoints.iter().any(|c| c.label == label && c.untrained_seed.is_some());
+    let mut shown = vec![false; all.len()];
     let mut left = MOST_IN_REPORT;
     for kind in SHOWN {
-        for (map, picture) in record.maps.iter().zip(&mut record.pictures) {
-            // A map of zeros, where no difference is called, needs no picture.
-            let is_empty = map.low == Some(0.0) && map.high == Some(0.0);
+        for (map, shown) in all.iter().zip(&mut shown) {
+            let is_empty = map.values.iter().flatten().all(|v| *v == 0.0);
             if map.kind == kind && left > 0 && !is_baseline(&map.checkpoint) && !is_empty {
-                picture.in_report = true;
+                *shown = true;
                 left -= 1;
             }
         }
     }
+    shown
 }
 
 fn image(path: &Path, like: &VoxelMap, values: &[f32]) -> Result<()> {

@@ -80,7 +80,12 @@ pub fn maps(spec: &MapsSpec, watch: &dyn Watch) -> Result<MapsMade> {
         .prefix(".brainscore-maps-")
         .tempdir_in(folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
         .map_err(|e| crate::io::atomic::write_error(&folder, "creating", e))?;
-    let source = Source { atlas: &spec.atlas, labels: spec.labels.as_deref(), surfaces: spec.surfaces.as_ref() };
+    let source = Source {
+        atlas: &spec.atlas,
+        labels: spec.labels.as_deref(),
+        surfaces: spec.surfaces.as_ref(),
+        all_pictures: true,
+    };
     let record = into(staged.path(), &run, &spec.run, source, spec.q, watch)?;
     if old {
         std::fs::remove_dir_all(&folder).map_err(|e| crate::io::atomic::write_error(&folder, "replacing", e))?;
@@ -103,6 +108,8 @@ pub(super) struct Source<'a> {
     pub atlas: &'a Path,
     pub labels: Option<&'a Path>,
     pub surfaces: Option<&'a SurfaceFiles>,
+    /// Whether every map is drawn, and not only those that the report shows.
+    pub all_pictures: bool,
 }
 
 /// Writes all maps of a run, whose tables lie in `tables`, into `folder`.
@@ -133,7 +140,14 @@ pub(super) fn into(
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let cover = parcels.average(&vec![Some(1.0); parcels.count()]);
-    let frame = files::Frame { folder, run, target_of: &target_of, cover: &cover, surfaces: surfaces.as_ref() };
+    let frame = files::Frame {
+        folder,
+        run,
+        target_of: &target_of,
+        cover: &cover,
+        surfaces: surfaces.as_ref(),
+        all_pictures: source.all_pictures,
+    };
     files::write(&frame, &parcels, &scores, &mut record, watch)?;
     let path = folder.join(RECORD);
     let text = serde_json::to_vec_pretty(&record)
@@ -162,7 +176,7 @@ pub(super) fn in_run(
 ) -> Result<Vec<Warning>> {
     let maps = folder.join("maps");
     std::fs::create_dir(&maps).map_err(|e| Error::io(maps.display(), "creating", e))?;
-    let source = Source { atlas, labels: labels.as_deref(), surfaces: None };
+    let source = Source { atlas, labels: labels.as_deref(), surfaces: None, all_pictures: false };
     Ok(into(&maps, run, folder, source, USUAL_RATE, watch)?.warnings)
 }
 

@@ -17,6 +17,7 @@ use crate::plot::figure::Paint;
 use crate::plot::font;
 use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, LABEL_EM, TICK_EM, TITLE_EM, WIDTH};
 use crate::plot::paint::{INK, SOFT};
+use crate::visible::visible;
 
 /// Pixels of the bitmap per pixel of the figure.
 const FINE: f64 = 2.0;
@@ -51,15 +52,15 @@ impl Layout {
         let surfaces = slices + extent(View::Above, SMALL).1 + 34.0;
         let rows = if scene.surfaces.is_empty() { surfaces - 10.0 } else { surfaces + SURFACE.1 + 24.0 };
         let caption: Vec<String> =
-            scene.caption.iter().flat_map(|l| font::wrapped(l, CAPTION_EM, (WIDTH - 40.0) / 1.05)).collect();
+            scene.caption.iter().flat_map(|l| font::wrapped(&visible(l), CAPTION_EM, (WIDTH - 40.0) / 1.05)).collect();
         Layout {
             height: (rows + 12.0 + caption.len() as f64 * CAPTION_ROW).ceil(),
             slices,
             surfaces,
             caption_top: rows + 8.0,
             caption,
-            title: font::fitted(scene.title, TITLE_EM, true, (WIDTH - 40.0) / 1.05),
-            unit: font::wrapped(scene.unit, LABEL_EM, (WIDTH - BAR.0 - 16.0) / 1.05),
+            title: font::fitted(&visible(scene.title), TITLE_EM, true, (WIDTH - 40.0) / 1.05),
+            unit: font::wrapped(&visible(scene.unit), LABEL_EM, (WIDTH - BAR.0 - 16.0) / 1.05),
         }
     }
 
