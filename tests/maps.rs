@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::Output;
 
-use brainscore::io::gifti::{self, Surface};
+use brainscore::io::gifti;
 use brainscore::io::nifti::Reader;
 use serde_json::Value;
 
+use crate::support::brainscore;
 use crate::support::image::Image;
 use crate::support::study::{TinyStudy, listing};
-use crate::support::{brainscore, shared};
 
 const LABEL: &str = "a <b> \"c\"";
 
@@ -129,37 +129,21 @@ fn voxels_are_weighted_averages_and_files_are_whole() {
         assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)), "{name}");
         assert!(volume(&study.path(&format!("out/maps/{name}"))).iter().all(|v| v.is_finite()), "{name}");
     }
+    let neglog = list.iter().find(|m| m["kind"] == "neglog" && m["checkpoint"] == LABEL).unwrap();
+    let undefined = scores.iter().filter(|s| **s <= 0.0 || **s > 1.0).count();
+    assert_eq!(neglog["undefined_parcels"].as_u64(), Some(undefined as u64), "-ln is defined for 0 < cod <= 1 only");
+    assert_eq!(undefined > 0, neglog["defined"].is_string(), "noise is worse than the mean somewhere: {scores:?}");
+    for name in files.iter().filter(|n| n.ends_with(".svg")) {
+        let svg = study.read(&format!("out/maps/{name}"));
+        assert!(!svg.contains("<b>") && svg.contains("data:image/png;base64,"), "{name}");
+        assert!(svg.len() < 1 << 20, "{name} has {} bytes", svg.len());
+    }
     // The report shows pictures, and is rebuilt with them.
     let page = study.read("out/report.html");
     assert!(page.contains("Brain maps") && page.contains("alt=\"Brain map: a &lt;b&gt;"));
     let output = brainscore().arg("report").arg(study.path("out")).output().unwrap();
     assert!(output.status.success());
     assert_eq!(study.read("out/report.html"), page);
-}
-
-#[test]
-fn neglog_is_defined_between_0_and_1_only() {
-    let study = scored();
-    let made = made(&study, &[]);
-    assert!(made["record"]["warnings"][0]["message"].as_str().unwrap().contains("in order"), "{made}");
-    let list = made["record"]["maps"].as_array().unwrap();
-    let neglog = list.iter().find(|m| m["kind"] == "neglog" && m["checkpoint"] == LABEL).unwrap();
-    let scores = means(&study, &neglog["layer"].to_string());
-    let undefined = scores.iter().filter(|s| **s <= 0.0 || **s > 1.0).count();
-    assert_eq!(neglog["undefined_parcels"].as_u64(), Some(undefined as u64));
-    assert_eq!(undefined > 0, neglog["defined"].is_string(), "noise is worse than the mean somewhere: {scores:?}");
-}
-
-#[test]
-fn hostile_labels_are_inert_in_pictures() {
-    let study = scored();
-    made(&study, &["--out", "{}/elsewhere"]);
-    for name in listing(&study.path("elsewhere")).iter().filter(|n| n.ends_with(".svg")) {
-        let svg = study.read(&format!("elsewhere/{name}"));
-        assert!(!svg.contains("<b>") && svg.contains("data:image/png;base64,"), "{name}");
-        assert!(svg.len() < 1 << 20, "{name} has {} bytes", svg.len());
-    }
-    assert!(!study.path("out/maps").exists());
 }
 
 #[test]
@@ -189,24 +173,9 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let stderr = String::from_utf8_lossy(&maps(&study, &[]).stderr).into_owned();
     assert!(stderr.contains("has 2 maps; expected 3"), "{stderr}");
     study.write("atlas.nii", atlas().bytes());
-    made(&study, &[]);
-    let again = maps(&study, &[]);
+    let made = made(&study, &["--out", "{}/elsewhere"]);
+    assert!(made["record"]["warnings"][0]["message"].as_str().unwrap().contains("in order"), "{made}");
+    assert!(!study.path("out/maps").exists());
+    let again = maps(&study, &["--out", "{}/elsewhere"]);
     assert_eq!(again.status.code(), Some(4), "maps that are there stay");
-    made(&study, &["--overwrite"]);
-}
-
-#[test]
-fn fsaverage_is_drawn() {
-    let Some(shared) = shared() else { return };
-    let study = scored();
-    let file = |name: &str| shared.join(format!("data/geometry/{name}.gii.gz")).display().to_string();
-    let pair = |name: &str| format!("{},{}", file(&format!("{name}_left")), file(&format!("{name}_right")));
-    let (pial, white, inflated) = (pair("pial"), pair("white"), pair("infl"));
-    let flags = ["--surface", &pial, "--white", &white, "--draw-on", &inflated];
-    let made = made(&study, &flags);
-    let list = made["record"]["maps"].as_array().unwrap();
-    let name = list[0]["surface_files"][1].as_str().unwrap();
-    let (values, _) = gifti::read(&study.path(&format!("out/maps/{name}"))).unwrap();
-    let (surface, _) = Surface::open(Path::new(&file("pial_right"))).unwrap();
-    assert_eq!(values.arrays[0].values.len(), surface.points.len());
 }

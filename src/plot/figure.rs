@@ -1,12 +1,7 @@
-use plotters::coord::Shift;
-use plotters::drawing::{DrawingArea, IntoDrawingArea};
+use plotters::drawing::IntoDrawingArea;
 use plotters::prelude::SVGBackend;
-use plotters::style::RGBColor;
-use plotters_backend::DrawingBackend;
 
 use crate::error::{Code, Error, Result};
-use crate::plot::brain::Picture;
-use crate::plot::canvas::Painted;
 use crate::plot::layout::Layout;
 use crate::plot::scene::Scene;
 use crate::plot::{paint, raster, svg};
@@ -69,46 +64,19 @@ impl Figures {
     }
 }
 
-/// What can be drawn with any backend.
-pub(super) trait Paint {
-    /// Draws on white.
-    fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB>;
-}
-
-/// A scene in its layout.
-struct Curves<'a>(&'a Scene, &'a Layout);
-
-impl Paint for Curves<'_> {
-    fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB> {
-        paint::paint(root, self.0, self.1)
-    }
-}
-
 /// Draws a scene twice, once for each format.
 pub(super) fn draw(scene: &Scene) -> Result<Figure> {
     let layout = Layout::of(scene);
-    draw_over(layout.units(), &scene.title, &scene.alt, None, &Curves(scene, &layout))
-}
-
-/// Draws twice, once for each format, over a bitmap of two pixels per pixel of the figure, if any.
-pub(super) fn draw_over(
-    size: (u32, u32),
-    title: &str,
-    alt: &str,
-    underlay: Option<&Picture>,
-    what: &impl Paint,
-) -> Result<Figure> {
+    let size = layout.units();
     let mut drawn = String::new();
     {
         let area = SVGBackend::with_string(&mut drawn, size).into_drawing_area();
-        area.fill(&RGBColor(255, 255, 255)).map_err(failed)?;
-        what.paint(&area).map_err(failed)?;
+        paint::paint(&area, scene, &layout).map_err(failed)?;
         area.present().map_err(failed)?;
     }
-    let image = underlay.map(|picture| raster::encode(picture.width, picture.height, &picture.rgb)).transpose()?;
-    let svg = svg::finish(&drawn, size, title, alt, image.as_deref());
-    let png = raster::png(size, underlay, |area| what.paint(area))?;
-    Ok(Figure { svg, png, alt: alt.to_owned() })
+    let svg = svg::finish(&drawn, size, &scene.title, &scene.alt);
+    let png = raster::png(size, |area| paint::paint(area, scene, &layout))?;
+    Ok(Figure { svg, png, alt: scene.alt.clone() })
 }
 
 /// A drawing error as one of ours.

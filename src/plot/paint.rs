@@ -25,6 +25,7 @@ const LONG_DASHES: (f64, f64) = (7.0, 4.0);
 /// Draws a scene.
 pub(super) fn paint<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, scene: &Scene, layout: &Layout) -> Painted<DB> {
     let canvas = Canvas(root);
+    root.fill(&RGBColor(255, 255, 255))?;
     let title = Type { em: TITLE_EM, bold: true, colour: INK, align: HPos::Left };
     canvas.text(&layout.title, (20.0, 26.0), title)?;
     mesh(&canvas, layout)?;

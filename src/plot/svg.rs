@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::plot::canvas::UNITS;
 
-/// The finished document from what plotters drew on `size` units; `image` is a PNG file that lies under all else.
-pub(super) fn finish(drawn: &str, size: (u32, u32), title: &str, description: &str, image: Option<&[u8]>) -> String {
+/// The finished document from what plotters drew on `size` units.
+pub(super) fn finish(drawn: &str, size: (u32, u32), title: &str, description: &str) -> String {
     let (width, height) = (size.0 / UNITS, size.1 / UNITS);
     // Everything after the root's own tag, which is plotters' and says pixels where it means units.
     let body = drawn.split_once('>').map_or("", |(_, body)| body);
@@ -18,17 +18,19 @@ pub(super) fn finish(drawn: &str, size: (u32, u32), title: &str, description: &s
     svg.push_str("</title>\n<desc>");
     escape(description, &mut svg);
     svg.push_str("</desc>");
-    // The first element is the white ground.
-    let ground = image.and_then(|_| body.find("/>")).map_or(0, |at| at + 2);
-    svg.push_str(&body[..ground]);
-    if let Some(image) = image {
-        let (wide, tall, data) = (size.0, size.1, STANDARD.encode(image));
-        svg.push_str(&format!(
-            "\n<image x=\"0\" y=\"0\" width=\"{wide}\" height=\"{tall}\" href=\"data:image/png;base64,{data}\"/>"
-        ));
-    }
-    svg.push_str(&body[ground..]);
+    svg.push_str(body);
     svg
+}
+
+/// As [`finish`], for a drawing without a ground of its own: white, and on it a PNG file of the whole size.
+pub(super) fn finish_over(drawn: &str, size: (u32, u32), title: &str, description: &str, image: &[u8]) -> String {
+    const END: &str = "</desc>";
+    let (wide, tall, data) = (size.0, size.1, STANDARD.encode(image));
+    let ground = format!(
+        "{END}\n<rect x=\"0\" y=\"0\" width=\"{wide}\" height=\"{tall}\" fill=\"#FFFFFF\"/>\n\
+         <image x=\"0\" y=\"0\" width=\"{wide}\" height=\"{tall}\" href=\"data:image/png;base64,{data}\"/>"
+    );
+    finish(drawn, size, title, description).replacen(END, &ground, 1)
 }
 
 /// Appends text of an XML element. Characters that XML does not allow must be gone ([`crate::visible`]).

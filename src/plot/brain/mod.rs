@@ -12,12 +12,15 @@ mod picture;
 mod plane;
 
 pub(super) use picture::Picture;
+use plotters::drawing::IntoDrawingArea;
+use plotters::prelude::SVGBackend;
 
 use crate::atlas::VoxelMap;
 use crate::error::Result;
 use crate::io::gifti::{Hemisphere, Surface};
 use crate::plot::Figure;
-use crate::plot::figure::draw_over;
+use crate::plot::figure::failed;
+use crate::plot::{raster, svg};
 use crate::visible::visible;
 
 /// What a picture of a brain shows.
@@ -61,5 +64,15 @@ pub fn brain(scene: &BrainScene<'_>) -> Result<Figure> {
     let layout = paint::Layout::of(scene);
     let underlay = paint::underlay(scene, &scale, &layout);
     let (title, alt) = (visible(scene.title), visible(scene.alt));
-    draw_over(layout.units(), &title, &alt, Some(&underlay), &paint::Words { scene, scale: &scale, layout: &layout })
+    let (size, words) = (layout.units(), paint::Words { scene, scale: &scale, layout: &layout });
+    let mut drawn = String::new();
+    {
+        let area = SVGBackend::with_string(&mut drawn, size).into_drawing_area();
+        words.paint(&area).map_err(failed)?;
+        area.present().map_err(failed)?;
+    }
+    let image = raster::encode(underlay.width, underlay.height, &underlay.rgb)?;
+    let svg = svg::finish_over(&drawn, size, &title, &alt, &image);
+    let png = raster::png_over(size, Some(&underlay), |area| words.paint(area))?;
+    Ok(Figure { svg, png, alt: scene.alt.to_owned() })
 }

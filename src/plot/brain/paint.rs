@@ -13,7 +13,6 @@ use super::{BrainScene, Picture, outline};
 use crate::io::gifti::Hemisphere;
 use crate::plot::axes;
 use crate::plot::canvas::{Canvas, Painted, Place, Type, UNITS};
-use crate::plot::figure::Paint;
 use crate::plot::font;
 use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, LABEL_EM, TICK_EM, TITLE_EM, WIDTH};
 use crate::plot::paint::{INK, SOFT};
@@ -138,8 +137,9 @@ pub(super) struct Words<'a> {
     pub layout: &'a Layout,
 }
 
-impl Paint for Words<'_> {
-    fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB> {
+impl Words<'_> {
+    /// Draws over the bitmap; the ground is left as it is.
+    pub fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB> {
         let (canvas, layout) = (Canvas(root), self.layout);
         let title = Type { em: TITLE_EM, bold: true, colour: INK, align: HPos::Left };
         canvas.text(&layout.title, (20.0, 26.0), title)?;
