@@ -14,7 +14,8 @@ const MAX_RECORD_BYTES: u64 = 1 << 30;
 
 /// Writes figures and report of a run into `folder`.
 pub(super) fn write(record: &RunRecord, folder: &Path) -> Result<()> {
-    let figures = Figures::draw(record)?;
+    let mut figures = Figures::draw(record)?;
+    figures.brains = super::maps::pictures(folder)?;
     for (name, figure) in figures.named() {
         atomic::write(&folder.join(format!("{name}.svg")), figure.svg.as_bytes())?;
         atomic::write(&folder.join(format!("{name}.png")), &figure.png)?;

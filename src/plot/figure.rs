@@ -38,6 +38,17 @@ pub struct Spot {
     pub layer: Option<usize>,
 }
 
+/// A picture of a brain in a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrainFigure {
+    /// Its file beside the page.
+    pub file: String,
+    /// What stands under it.
+    pub caption: String,
+    /// The picture.
+    pub figure: Figure,
+}
+
 /// The figures of a report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
@@ -53,6 +64,8 @@ pub struct Figures {
     pub size: Option<Figure>,
     /// [`super::regions`].
     pub regions: Option<Regions>,
+    /// Pictures of brains; a record alone has none.
+    pub brains: Vec<BrainFigure>,
 }
 
 /// The figures of regions of interest.
@@ -83,7 +96,7 @@ pub(super) trait Drawing {
 }
 
 impl Figures {
-    /// The figures that there are, with the names of their files.
+    /// The figures of the record that there are, with the names of their files.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &Figure)> {
         let optional = [
             ("difference", &self.difference),
@@ -112,6 +125,7 @@ impl Figures {
             steps: super::along(record, Along::Steps)?,
             size: super::along(record, Along::Size)?,
             regions: super::regions(record)?,
+            brains: Vec::new(),
         })
     }
 }

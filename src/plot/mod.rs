@@ -4,6 +4,7 @@
 //! them down to two pixels per pixel. Both show the same picture, and PNG does not depend on the machine's fonts.
 
 mod axes;
+mod brain;
 mod canvas;
 mod figure;
 mod font;
@@ -18,7 +19,8 @@ mod svg;
 mod trend;
 pub(crate) mod words;
 
-pub use figure::{Figure, Figures, Regions, Spot};
+pub use brain::{BrainScene, SurfaceValues, brain};
+pub use figure::{BrainFigure, Figure, Figures, Regions, Spot};
 
 use crate::compare::Along;
 use crate::error::Result;
