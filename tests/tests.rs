@@ -10,6 +10,7 @@ mod encoders;
 mod golden;
 mod hostile_bytes;
 mod inference;
+mod kernels;
 mod nifti;
 mod parcellate;
 mod pickles;

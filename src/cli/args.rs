@@ -77,6 +77,9 @@ pub(super) enum Command {
     /// List the volumes that stand for each trial of events files.
     #[command(after_help = super::windows::EXAMPLES)]
     Windows(super::windows::WindowsArgs),
+    /// Say what this machine has to compute with, and check it: processor, OpenBLAS, memory, cache, NVIDIA cards.
+    #[command(after_help = super::doctor::EXAMPLES)]
+    Doctor(super::doctor::DoctorArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

@@ -53,6 +53,10 @@ pub(super) fn run(args: Args) -> Option<Status> {
         Command::Resample(args) => (super::resample::run(&args), args.json),
         Command::Atlas(args) => (super::atlas::run(&args), args.json),
         Command::Windows(args) => (super::windows::run(&args), args.json),
+        Command::Doctor(args) => match super::doctor::run(&args) {
+            Ok(status) => return status,
+            Err(problems) => (Err(problems), args.json),
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "brainscore", &mut script);

@@ -173,14 +173,18 @@ template <typename T>
 int gemm(int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda, const T* b, int ldb, const T* beta, T* c, int ldc)
 {
     if (m < 0 || n < 0 || k < 0 || lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m) return 7;
-    for (int j = 0; j < n; j++)
-        for (int i = 0; i < m; i++) {
-            T sum = 0;
-            for (int l = 0; l < k; l++)
-                sum += (ta ? a[(size_t)i * lda + l] : a[(size_t)l * lda + i]) * (tb ? b[(size_t)l * ldb + j] : b[(size_t)j * ldb + l]);
-            T& to = c[(size_t)j * ldc + i];
-            to = *alpha * sum + (*beta == 0 ? T(0) : *beta * to);
+    std::vector<T> sum(m);
+    for (int j = 0; j < n; j++) {
+        std::fill(sum.begin(), sum.end(), T(0));
+        for (int l = 0; l < k; l++) {
+            const T factor = tb ? b[(size_t)l * ldb + j] : b[(size_t)j * ldb + l];
+            for (int i = 0; i < m; i++) sum[i] += (ta ? a[(size_t)i * lda + l] : a[(size_t)l * lda + i]) * factor;
         }
+        for (int i = 0; i < m; i++) {
+            T& to = c[(size_t)j * ldc + i];
+            to = *alpha * sum[i] + (*beta == 0 ? T(0) : *beta * to);
+        }
+    }
     return status();
 }
 }  // namespace

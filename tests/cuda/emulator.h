@@ -67,11 +67,13 @@ inline void yield(State state)
     if (!_setjmp(current->place)) _longjmp(scheduler, 1);
 }
 
+// A fiber serves one thread of every block.
 inline void entry()
 {
-    body(arguments);
-    current->state = DONE;
-    _longjmp(scheduler, 1);
+    for (;;) {
+        body(arguments);
+        yield(DONE);
+    }
 }
 
 inline void resume(Fiber& fiber)
@@ -94,14 +96,15 @@ inline void run_block(bool backwards)
     const unsigned count = threads.x * threads.y * threads.z;
     for (unsigned i = 0; i < count; i++) {
         Fiber& fiber = fibers[i];
-        if (!fiber.stack) fiber.stack = (char*)std::malloc(STACK);
-        getcontext(&fiber.start);
-        fiber.start.uc_stack.ss_sp = fiber.stack;
-        fiber.start.uc_stack.ss_size = STACK;
-        fiber.start.uc_link = nullptr;
-        makecontext(&fiber.start, (void (*)())entry, 0);
+        if (!fiber.stack) {
+            fiber.stack = (char*)std::malloc(STACK);
+            getcontext(&fiber.start);
+            fiber.start.uc_stack.ss_sp = fiber.stack;
+            fiber.start.uc_stack.ss_size = STACK;
+            fiber.start.uc_link = nullptr;
+            makecontext(&fiber.start, (void (*)())entry, 0);
+        }
         fiber.state = READY;
-        fiber.started = false;
         fiber.index = {i % threads.x, i / threads.x % threads.y, i / threads.x / threads.y};
     }
     for (;;) {

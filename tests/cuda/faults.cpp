@@ -46,7 +46,7 @@ int main(int, char** arguments)
         emulator::launch(fault.name, fault.call, {1, 1, 1}, {256, 1, 1}, with);
         emulator::check_red_zones();
         double sum = 0;
-        for (int i = 0; i < 256; i++) sum += x[i] * i;
+        for (int i = 0; i < 256; i++) sum += x[i] * i * i;
         std::printf("%.1f\n", sum);
         return 0;
     }
