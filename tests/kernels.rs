@@ -20,7 +20,7 @@ const KERNELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels");
 /// The C++ compiler, if there is one. Only these tests need it.
 fn compile(arguments: &[&str], folder: &Path) -> Option<()> {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-    let output = Command::new(&compiler).args(["-std=c++17", "-O1", "-w"]).args(arguments).current_dir(folder).output();
+    let output = Command::new(&compiler).args(["-std=c++17", "-O2", "-w"]).args(arguments).current_dir(folder).output();
     let Ok(output) = output else {
         skip("no C++ compiler");
         return None;
@@ -74,7 +74,7 @@ fn json(output: &Output) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {output:?}"))
 }
 
-/// Every kernel over the whole table of shapes, forwards; then the same bytes backwards, and without cuBLAS and cuSOLVER.
+/// Every kernel over the whole table of shapes; some of it backwards, with the same bytes, and without cuBLAS and cuSOLVER.
 #[test]
 fn kernels_agree_with_the_cpu_in_any_order() {
     let Some(folder) = driver() else { return };
@@ -98,7 +98,7 @@ fn kernels_agree_with_the_cpu_in_any_order() {
         }
     }
     assert_eq!(forwards["cards"].as_array().unwrap().len(), 2);
-    let backwards = run(&["--thorough"], &[("EMULATED_DEVICES", "2"), ("EMULATED_ORDER", "reverse")]);
+    let [forwards, backwards] = ["forward", "reverse"].map(|order| run(&[], &[("EMULATED_ORDER", order)]));
     assert_eq!(forwards["checks"], backwards["checks"], "a result depends on the order of threads");
     let bare = tempfile::tempdir().unwrap();
     for library in ["libcuda.so.1", "libnvrtc.so.12"] {

@@ -61,10 +61,8 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Option<Status>, Problems> {
     say(&format!("OpenBLAS    {}", found.blas));
     let memory = found.memory.map_or("unknown".to_owned(), gib);
     say(&format!("memory      {memory}, of which encoding models use {} by default", gib(found.default_memory)));
-    match &found.cache {
-        Ok(folder) => say(&format!("cache       {}", folder.display())),
-        Err(why) => say(&format!("cache       {why}")),
-    }
+    let cache = found.cache.as_ref().map_or("has no place".to_owned(), |folder| folder.display().to_string());
+    say(&format!("cache       {cache}"));
     match &found.cuda {
         None => say("CUDA        this program was built without it"),
         Some(cuda) => say_cuda(cuda, args.device),

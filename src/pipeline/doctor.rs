@@ -39,8 +39,8 @@ pub struct Diagnosis {
     pub memory: Option<u64>,
     /// Bytes that encoding models use unless told otherwise.
     pub default_memory: u64,
-    /// The cache folder, or why there is none.
-    pub cache: std::result::Result<PathBuf, String>,
+    /// The cache folder.
+    pub cache: Option<PathBuf>,
     /// NVIDIA's driver and cards; none where the program was built without.
     pub cuda: Option<CudaFound>,
     /// Kernels compiled on request.
@@ -106,7 +106,7 @@ pub fn doctor(spec: &DoctorSpec) -> Result<Diagnosis> {
         blas: cpu::blas_description(),
         memory: cpu::total_memory(),
         default_memory: cpu::default_memory(),
-        cache: cache.map_err(|e| e.to_string()),
+        cache: cache.ok(),
         cuda,
         compiled: compiled(spec)?,
     })

@@ -6,9 +6,9 @@ use crate::error::Result;
 
 /// Rows, width.
 const QUICK: &[[usize; 2]] = &[[33, 65], [5, 768]];
-const THOROUGH: &[[usize; 2]] = &[[1, 1], [31, 33], [32, 32], [33, 31], [1000, 3], [3, 1000], [2, 1025]];
+const THOROUGH: &[[usize; 2]] = &[[1, 1], [31, 33], [32, 32], [33, 31], [300, 3], [3, 1000], [2, 1025]];
 /// Tokens of a text.
-const TEXTS: &[usize] = &[1, 31, 32, 33, 300];
+const TEXTS: &[usize] = &[1, 31, 32, 33, 270];
 
 const ACTIVATIONS: [Activation; 6] = [
     Activation::GeluErf,

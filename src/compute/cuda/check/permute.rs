@@ -12,7 +12,7 @@ use crate::stats::flips::SignFlips;
 /// Units, members, draws (counted where there are too many units for all patterns).
 const QUICK: &[[usize; 3]] = &[[10, 33, 0], [70, 300, 50]];
 const THOROUGH: &[[usize; 3]] =
-    &[[2, 1, 0], [9, 31, 0], [10, 1025, 0], [17, 32, 9], [33, 1000, 31], [1025, 33, 33], [31, 100_000, 3]];
+    &[[2, 1, 0], [9, 31, 0], [10, 1025, 0], [17, 32, 9], [33, 1000, 17], [1025, 33, 9], [17, 100_000, 3]];
 
 pub(super) fn run(gpu: &Gpu, extent: Extent) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
