@@ -188,9 +188,10 @@ impl Design {
         let targets: Vec<_> = (0..confounds.scores[0].len()).map(|t| format!("t{t}").into()).collect();
         let labels: Vec<String> = fits.iter().map(|(label, _)| (*label).to_owned()).collect();
         let mut comparison = Comparison::new(name, &labels, confounds, subjects, &resamples);
+        let bases = comparison.bases(&labels);
         for (at, (layer, _)) in fits[0].1.iter().enumerate() {
             let own: Vec<_> = fits.iter().map(|(label, layers)| (*label, &layers[at].1)).collect();
-            comparison.add_layer(compare_layer(*layer, &own, fits[0].0, confounds, name, &targets, &resamples));
+            comparison.add_layer(compare_layer(*layer, &own, &bases, confounds, name, &targets, &resamples));
         }
         let settings = Settings { permutations: 2000, seed, margin: None };
         comparison.test(fits, confounds, &settings, &resamples);

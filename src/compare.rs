@@ -5,6 +5,8 @@ mod ceiling;
 mod groups;
 mod inference;
 mod layer;
+mod lineage;
+mod trend;
 mod units;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,8 @@ pub use inference::{ALPHA, Fits, Inference, POWER, Settings, Tests};
 pub use layer::{
     ByGroup, LEVEL, LayerFit, LayerScores, SubjectParts, baselines, by_subject, compare_layer, target_means, unique_cod,
 };
+pub use lineage::{Lineage, base_of};
+pub use trend::{Along, Trend, TrendPoint};
 
 use crate::encoding::{MetricName, Score, ScoreName};
 use crate::ids::{Layer, TargetId};
@@ -87,6 +91,12 @@ pub struct Comparison {
     /// How the differences were tested, and what such tests can find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests: Option<Tests>,
+    /// What a list of checkpoints says of them; empty without a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lineage: Vec<Lineage>,
+    /// Scores along training steps or model sizes, where the list gives them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trends: Vec<Trend>,
 }
 
 /// A score over the layers of one checkpoint, averaged over subjects and targets.
@@ -154,6 +164,8 @@ impl Comparison {
             group_design: None,
             group_contrasts: Vec::new(),
             tests: None,
+            lineage: Vec::new(),
+            trends: Vec::new(),
         }
     }
 

@@ -102,6 +102,7 @@ codes! {
     Tk05 = "TK-05", Input, "a stimulus is longer than the model allows";
     Ck01 = "CK-01", Input, "a checkpoint does not exist or is no folder";
     Ck02 = "CK-02", Environment, "a checkpoint could not be downloaded";
+    Ck03 = "CK-03", Input, "what a list says of a checkpoint is impossible";
     Sc01 = "SC-01", Input, "a table is empty or lacks a column";
     Sc02 = "SC-02", Input, "an id stands twice";
     Sc03 = "SC-03", Input, "a text is blank";

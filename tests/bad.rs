@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::brainscore;
 use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
-use crate::{atlas, bad_bold, runs, windows};
+use crate::{atlas, bad_bold, batch, runs, windows};
 
 struct Case {
     name: &'static str,
@@ -410,7 +410,9 @@ fn every_code_has_a_case() {
         .iter()
         .filter(|code| !CASES.iter().any(|case| code_of(case) == **code) && !ELSEWHERE.iter().any(|(c, _)| c == *code))
         .filter(|code| !bad_bold::codes().contains(code) && !windows::codes().contains(code))
-        .filter(|code| !atlas::codes().contains(code) && !runs::codes().contains(code))
+        .filter(|code| {
+            !atlas::codes().contains(code) && !runs::codes().contains(code) && !batch::codes().contains(code)
+        })
         .map(|code| code.as_str())
         .collect();
     assert!(missing.is_empty(), "no case for {missing:?}");

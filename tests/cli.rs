@@ -238,6 +238,9 @@ fn a_run_is_complete_and_private() {
     expected.extend([
         "run.json",
         "report.html",
+        "report.md",
+        "check",
+        "check_in_python.py",
         "layerwise.svg",
         "layerwise.png",
         "difference.svg",
@@ -249,7 +252,7 @@ fn a_run_is_complete_and_private() {
     expected.sort_unstable();
     assert_eq!(listing(&out), expected);
     let parent = demo().to_str().unwrap().to_owned();
-    for name in ["run.json", "report.html", "layerwise.svg", "scores.csv"] {
+    for name in ["run.json", "report.html", "report.md", "check_in_python.py", "layerwise.svg", "scores.csv"] {
         let text = std::fs::read_to_string(out.join(name)).unwrap();
         assert!(!text.contains(&parent) && !text.contains("/tmp/"), "{name} holds a path of this machine");
     }
@@ -263,7 +266,7 @@ fn the_report_is_rebuilt_from_the_record_alone() {
     std::fs::copy(demo().join("out/run.json"), run.join("run.json")).unwrap();
     let output = brainscore().arg("report").arg(&run).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for name in ["report.html", "layerwise.svg", "layerwise.png", "difference.svg"] {
+    for name in ["report.html", "report.md", "layerwise.svg", "layerwise.png", "difference.svg"] {
         assert_eq!(
             std::fs::read(run.join(name)).unwrap(),
             std::fs::read(demo().join("out").join(name)).unwrap(),

@@ -4,6 +4,7 @@ mod architecture;
 mod atlas;
 mod bad;
 mod bad_bold;
+mod batch;
 mod cli;
 mod deps;
 mod encoders;

@@ -15,6 +15,8 @@ Examples:
       Runs the whole job on the built-in study (no download) and writes a report.
   brainscore compare base=bert-base tuned=bert-moral untrained=untrained:0:bert-base --study study.toml --out results
       Compares two checkpoint folders and an untrained copy; the first one is the reference.
+  brainscore compare --checkpoints list.toml --study study.toml --out results
+      Compares many checkpoints, each with the base that the list names.
   brainscore check bert-base --study study.toml
       Reads and checks every input and the design; no checkpoint runs.";
 
@@ -91,13 +93,15 @@ pub(super) enum Command {
 pub(super) struct CompareArgs {
     /// `[label=]folder`, `[label=]hub-id[@revision]` (downloaded) or `[label=]untrained:SEED:folder`; the first is the
     /// reference.
-    #[arg(value_name = "CHECKPOINT", required_unless_present = "demo", conflicts_with = "demo", value_hint = ValueHint::DirPath)]
+    #[arg(value_name = "CHECKPOINT", required_unless_present_any = ["demo", "list"], conflicts_with = "demo", value_hint = ValueHint::DirPath)]
     pub checkpoints: Vec<String>,
+    #[command(flatten)]
+    pub list: ListArgs,
     /// The study file.
     #[arg(long, value_name = "FILE", required_unless_present = "demo", conflicts_with = "demo", value_hint = ValueHint::FilePath)]
     pub study: Option<PathBuf>,
     /// Run the built-in demo study: two small encoders, eight invented subjects, a planted effect.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "list")]
     pub demo: bool,
     /// Directory for the results; appears when everything is done.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -121,13 +125,26 @@ pub(super) struct CompareArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
     /// As for `compare`.
-    #[arg(value_name = "CHECKPOINT", required = true, value_hint = ValueHint::DirPath)]
+    #[arg(value_name = "CHECKPOINT", required_unless_present = "list", value_hint = ValueHint::DirPath)]
     pub checkpoints: Vec<String>,
+    #[command(flatten)]
+    pub list: ListArgs,
     /// The study file.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub study: PathBuf,
     #[command(flatten)]
     pub shared: SharedArgs,
+}
+
+/// Many checkpoints at once.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct ListArgs {
+    /// A TOML file with one [[checkpoint]] for each: label, path, base (what it is compared with), family, steps, size.
+    #[arg(id = "list", long = "checkpoints", value_name = "LIST", conflicts_with = "checkpoints", value_hint = ValueHint::FilePath)]
+    pub list: Option<PathBuf>,
+    /// Leave out checkpoints that cannot be used, by name, and run the others; the exit status is then 1.
+    #[arg(long)]
+    pub keep_going: bool,
 }
 
 #[derive(Debug, clap::Args)]

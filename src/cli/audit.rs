@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::ValueHint;
 use serde_json::json;
 
-use super::args::{CacheArgs, SharedArgs};
+use super::args::{CacheArgs, ListArgs, SharedArgs};
 use super::commands::{open_cache, overrides, plan, threads, warnings};
 use super::messages::say;
 use super::progress::Progress;
@@ -24,8 +24,10 @@ pub(super) struct AuditArgs {
     #[arg(value_name = "STUDY", value_hint = ValueHint::FilePath)]
     pub study: PathBuf,
     /// As for `compare`; the first is the reference.
-    #[arg(value_name = "CHECKPOINT", required = true, value_hint = ValueHint::DirPath)]
+    #[arg(value_name = "CHECKPOINT", required_unless_present = "list", value_hint = ValueHint::DirPath)]
     pub checkpoints: Vec<String>,
+    #[command(flatten)]
+    pub list: ListArgs,
     #[command(flatten)]
     pub cache: CacheArgs,
     #[command(flatten)]
@@ -35,7 +37,7 @@ pub(super) struct AuditArgs {
 /// Runs `audit`.
 pub(super) fn run(args: &AuditArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
-    let plan = plan(&args.checkpoints, &args.study, &overrides(&args.shared))?;
+    let plan = plan(&args.checkpoints, &args.list, &args.study, &overrides(&args.shared))?;
     let audited = pipeline::audit(plan, open_cache(&args.cache)?.as_ref(), &Progress::new())?;
     warnings(&audited.prepared.warnings);
     if args.shared.json {

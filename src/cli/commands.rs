@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::args::{
     Args, CacheAction, CacheArgs, CacheCommandArgs, CheckArgs, Command, CompareArgs, ExtractArgs, FitArgs, InspectArgs,
-    ReportArgs, SharedArgs,
+    ListArgs, ReportArgs, SharedArgs,
 };
 use super::messages::{note, problems, say};
 use super::progress::Progress;
@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Problems, Status, Warning, first_five};
 use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared, Want};
 use crate::report;
 use crate::store::{StateCache, default_cache_folder};
-use crate::study::{InferenceFlags, LayerSelection, Overrides, Plan};
+use crate::study::{CheckpointList, InferenceFlags, LayerSelection, Overrides, Plan};
 
 /// Runs a command; `None` is success.
 pub(super) fn run(args: Args) -> Option<Status> {
@@ -116,10 +116,22 @@ fn specs(arguments: &[String]) -> Result<Vec<CheckpointSpec>, Problems> {
 }
 
 /// The plan of a command line; problems of the checkpoints' arguments and of the study file come together.
-pub(super) fn plan(checkpoints: &[String], study: &Path, overrides: &Overrides) -> Result<Plan, Problems> {
-    let specs = specs(checkpoints);
+pub(super) fn plan(
+    checkpoints: &[String],
+    list: &ListArgs,
+    study: &Path,
+    overrides: &Overrides,
+) -> Result<Plan, Problems> {
+    let (specs, lineage) = match &list.list {
+        None => (specs(checkpoints), Vec::new()),
+        Some(path) => match CheckpointList::read(path) {
+            Ok(list) => (Ok(list.specs), list.lineage),
+            Err(problems) => (Err(Problems::from_list(problems)), Vec::new()),
+        },
+    };
     let known = specs.as_ref().ok().cloned().unwrap_or_default();
-    match (Plan::new(study, known, overrides), specs) {
+    let overrides = Overrides { lineage, keep_going: list.keep_going, ..overrides.clone() };
+    match (Plan::new(study, known, &overrides), specs) {
         (Ok(plan), Ok(_)) => Ok(plan),
         (Ok(_), Err(problems)) => Err(problems),
         (Err(list), Ok(_)) => Err(Problems::from_list(list)),
@@ -137,7 +149,7 @@ fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
     let overrides = Overrides { untrained: args.untrained, metrics: args.metrics, ..overrides(&args.shared) };
     let finished = match &args.study {
         Some(study) => {
-            let plan = plan(&args.checkpoints, study, &overrides)?;
+            let plan = plan(&args.checkpoints, &args.list, study, &overrides)?;
             let cache = open_cache(&args.cache)?;
             pipeline::compare(plan, &args.out, args.overwrite, cache.as_ref(), &progress)?
         }
@@ -315,7 +327,7 @@ pub(super) fn warnings(list: &[Warning]) {
 
 fn check(args: &CheckArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
-    let plan = plan(&args.checkpoints, &args.study, &overrides(&args.shared))?;
+    let plan = plan(&args.checkpoints, &args.list, &args.study, &overrides(&args.shared))?;
     let audited = pipeline::check(plan, &Progress::new())?;
     let prepared = &audited.prepared;
     warnings(&prepared.warnings);

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::ValueHint;
 use serde_json::json;
 
-use super::args::{CacheArgs, SharedArgs};
+use super::args::{CacheArgs, ListArgs, SharedArgs};
 use super::commands::{open_cache, overrides, plan, threads};
 use super::messages::say;
 use super::progress::Progress;
@@ -45,7 +45,7 @@ pub(super) fn run(args: &SelftestArgs) -> Result<Option<Status>, Problems> {
                 .expected("a study and at least one checkpoint, or neither for the built-in study")
                 .into());
         }
-        Some(study) => Some(plan(&args.checkpoints, study, &overrides)?),
+        Some(study) => Some(plan(&args.checkpoints, &ListArgs::default(), study, &overrides)?),
         None => None,
     };
     let cache = open_cache(&args.cache)?;

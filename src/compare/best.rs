@@ -22,6 +22,7 @@ use crate::encoding::{Reason, Score, ScoreName};
 use crate::ids::Layer;
 use crate::stats::bootstrap::{Interval, Resamples, bca, expanded, weighted_means};
 use crate::stats::flips::{SignFlips, sign_flip_test};
+use crate::stats::paired::Sample;
 
 /// A checkpoint's best layer, chosen on other data than it is scored on, in the ranking score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct NestedBest {
     pub nested: Score,
     /// Its interval.
     pub interval: Option<Interval>,
+    /// Standard deviation of the nested score over subjects; none with one subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sd: Option<f64>,
     /// The highest mean over the layers: chosen and scored on the same data.
     pub naive: Score,
     /// By how much that is better than the nested score.
@@ -45,7 +49,7 @@ pub struct NestedBest {
     pub centre_interval: Option<Interval>,
 }
 
-/// Nested best layers compared: checkpoint − reference, in the ranking score.
+/// Nested best layers compared: checkpoint − its base, in the ranking score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BestDifference {
     /// Label of the checkpoint.
@@ -54,12 +58,12 @@ pub struct BestDifference {
     pub difference: Score,
     /// Its interval.
     pub interval: Option<Interval>,
-    /// What the tests say of it; one test, so that p and p_fwe are the same.
+    /// What the tests say of it: p of this difference alone, p_fwe corrected for all checkpoints that have a base.
     #[serde(default)]
     pub inference: Inference,
 }
 
-/// Centres of mass compared: checkpoint − reference, in relative depth.
+/// Centres of mass compared: checkpoint − its base, in relative depth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProfileDifference {
     /// Label of the checkpoint.
@@ -74,10 +78,10 @@ pub struct ProfileDifference {
 }
 
 /// The ranking score over the layers of one checkpoint, averaged over targets.
-struct Profile {
+pub(super) struct Profile {
     layers: Vec<Layer>,
     /// (units, layers): values whose mean over units is the score less `offset`.
-    values: Array2<f64>,
+    pub(super) values: Array2<f64>,
     /// With one subject: each group's share of what the score is relative to, times their number.
     groups: Option<Array1<f64>>,
     offset: f64,
@@ -97,7 +101,7 @@ impl Profile {
     }
 
     /// The score of every layer under weights of the units (resamples, units) → (resamples, layers).
-    fn resampled(&self, weights: &Array2<f64>) -> Array2<f64> {
+    pub(super) fn resampled(&self, weights: &Array2<f64>) -> Array2<f64> {
         let Some(shares) = &self.groups else { return weighted_means(weights, &self.values) };
         let mut scores = weights.dot(&self.values);
         let mass = weights.dot(shares);
@@ -108,7 +112,7 @@ impl Profile {
     }
 
     /// Whether the first column is a score above 0 as [`predicts`] has it; true with several subjects.
-    fn predicts(&self) -> bool {
+    pub(super) fn predicts(&self) -> bool {
         let n = self.values.nrows() as f64;
         self.groups
             .as_ref()
@@ -118,6 +122,12 @@ impl Profile {
     /// The same profile with one column instead of its layers.
     fn with(&self, column: Array2<f64>) -> Profile {
         Profile { layers: Vec::new(), values: column, groups: self.groups.clone(), offset: self.offset }
+    }
+
+    /// One score per subject.
+    #[cfg(test)]
+    pub(super) fn column(values: Array2<f64>) -> Profile {
+        Profile { layers: Vec::new(), values, groups: None, offset: 0.0 }
     }
 
     fn depth(&self) -> Vec<f64> {
@@ -202,14 +212,17 @@ pub(super) fn nested_values(fits: &[Fits<'_>], score: ScoreName, units: usize) -
 }
 
 /// A statistic of weights over units, with its BCa interval.
-fn replicated(resamples: &Resamples, statistic: impl Fn(&Array2<f64>) -> Array1<f64>) -> (f64, Option<Interval>) {
+pub(super) fn replicated(
+    resamples: &Resamples,
+    statistic: impl Fn(&Array2<f64>) -> Array1<f64>,
+) -> (f64, Option<Interval>) {
     let value = statistic(&Array2::ones((1, resamples.units())))[0];
     let (boot, jack) = (statistic(&resamples.bootstrap), statistic(&resamples.jackknife));
     (value, bca(value, boot.view(), jack.view(), expanded(LEVEL, resamples.units())))
 }
 
 impl Comparison {
-    /// Chooses best layers and finds centres of mass, in the ranking score. `fits` holds the reference first.
+    /// Chooses best layers and finds centres of mass, in the ranking score. `fits` holds all checkpoints.
     pub(super) fn choose(&mut self, fits: &[Fits<'_>], flips: &SignFlips, power: &mut Power, resamples: &Resamples) {
         let profiles: Vec<Profile> =
             fits.iter().map(|(_, layers)| Profile::of(layers, self.score, self.n_units)).collect();
@@ -232,35 +245,53 @@ impl Comparison {
                 chosen: chosen.clone(),
                 nested: undefined(score),
                 interval,
+                sd: column.groups.is_none().then(|| Sample::of(&column.values).map(|s| s.sd)).flatten(),
                 naive: undefined(naive),
                 optimism: Some(naive - score).filter(|o| o.is_finite()),
                 centre: undefined(middle),
                 centre_interval: middle_interval,
             });
         }
-        for (((label, _), profile), (_, column)) in fits.iter().zip(&profiles).zip(&nested).skip(1) {
-            let (_, base) = &nested[0];
-            let paired = &column.values - &base.values;
+        let at = |label: &str| fits.iter().position(|(l, _)| *l == label);
+        let pairs: Vec<(usize, usize)> =
+            (0..fits.len()).filter_map(|of| Some((of, at(self.base_of(fits[of].0)?)?))).collect();
+        let paired: Vec<Array2<f64>> = pairs
+            .iter()
+            .map(|(of, base)| {
+                let (column, base) = (&nested[*of].1, &nested[*base].1);
+                // Without a test there is no place in the family either.
+                let tested = column.predicts() || base.predicts();
+                if tested { &column.values - &base.values } else { Array2::from_elem((self.n_units, 1), f64::NAN) }
+            })
+            .collect();
+        let tested = tests(&beside(&paired, self.n_units), flips, power);
+        for ((of, base), inference) in pairs.into_iter().zip(tested) {
+            let (column, base_column) = (&nested[of].1, &nested[base].1);
             let (difference, interval) = match &column.groups {
-                None => replicated(resamples, |w| weighted_means(w, &paired).column(0).to_owned()),
-                Some(_) => replicated(resamples, |w| &column.resampled(w).column(0) - &base.resampled(w).column(0)),
+                None => {
+                    let paired = &column.values - &base_column.values;
+                    replicated(resamples, |w| weighted_means(w, &paired).column(0).to_owned())
+                }
+                Some(_) => {
+                    replicated(resamples, |w| &column.resampled(w).column(0) - &base_column.resampled(w).column(0))
+                }
             };
-            let tested = column.predicts() || base.predicts();
-            let inference = tests(&paired, flips, power).pop().filter(|_| tested).unwrap_or_default();
             self.best_differences.push(BestDifference {
-                checkpoint: (*label).to_owned(),
+                checkpoint: fits[of].0.to_owned(),
                 difference: undefined(difference),
                 interval,
                 inference,
             });
-            let (difference, interval, p) = self.shift(profile, &profiles[0], flips, resamples);
+            let (difference, interval, p) = self.shift(&profiles[of], &profiles[base], flips, resamples);
             self.profile_differences.push(ProfileDifference {
-                checkpoint: (*label).to_owned(),
+                checkpoint: fits[of].0.to_owned(),
                 difference: undefined(difference),
                 interval,
                 p,
             });
         }
+        let columns: Vec<(&str, &Profile)> = fits.iter().map(|f| f.0).zip(nested.iter().map(|n| &n.1)).collect();
+        self.trends(&columns, flips, power, resamples);
     }
 
     /// The centre of mass, averaged over subjects or that of the one subject.

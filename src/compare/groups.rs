@@ -73,17 +73,18 @@ pub struct GroupDesign {
 }
 
 impl Comparison {
-    /// Compares groups of subjects. `fits` holds the reference first.
+    /// Compares groups of subjects. `fits` holds all checkpoints.
     pub fn contrast(&mut self, fits: &[Fits<'_>], subjects: &SubjectGroups, settings: &Settings) {
         self.group_design =
             Some(GroupDesign { groups: subjects.names().to_vec(), covariates: subjects.covariate_names().to_vec() });
         let nested = nested_values(fits, self.score, self.n_units);
-        let Some((_, reference)) = fits.first() else { return };
         for (at, (label, layers)) in fits.iter().enumerate() {
             let scores: Vec<_> = layers.iter().map(|(_, fit)| over_targets(&fit.per_unit(self.score))).collect();
             let of: Vec<Layer> = layers.iter().map(|(layer, _)| *layer).collect();
             let mut outcomes = vec![(Outcome::Score, of, scores, nested[at].clone())];
-            if at > 0 {
+            let base = self.base_of(label).and_then(|base| fits.iter().position(|(l, _)| *l == base));
+            if let Some(base_at) = base {
+                let (_, reference) = fits[base_at];
                 let (of, paired) = layers
                     .iter()
                     .filter_map(|(layer, fit)| {
@@ -91,7 +92,7 @@ impl Comparison {
                         Some((*layer, mean_differences(fit, base, self.score)))
                     })
                     .unzip();
-                outcomes.push((Outcome::Difference, of, paired, &nested[at] - &nested[0]));
+                outcomes.push((Outcome::Difference, of, paired, &nested[at] - &nested[base_at]));
             }
             for (outcome, of, columns, best) in outcomes {
                 let all = beside(&columns, self.n_units);

@@ -81,7 +81,7 @@ pub struct Inference {
 pub type Fits<'a> = (&'a str, &'a [(Layer, LayerFit)]);
 
 impl Comparison {
-    /// Tests every difference of the comparison. `fits` holds all checkpoints, the reference first.
+    /// Tests every difference of the comparison. `fits` holds all checkpoints.
     pub fn test(&mut self, fits: &[Fits<'_>], confounds: &LayerFit, settings: &Settings, resamples: &Resamples) {
         let flips = SignFlips::new(self.n_units, settings.permutations, settings.seed);
         self.tests = Some(Tests {
@@ -91,7 +91,6 @@ impl Comparison {
             smallest_p: flips.smallest_p(),
         });
         let mut power = Power::new(settings.margin);
-        let Some((_, reference)) = fits.first() else { return };
         self.choose(fits, &flips, &mut power, resamples);
         for score in ScoreName::ALL {
             for (label, layers) in fits {
@@ -105,9 +104,8 @@ impl Comparison {
                     let found = tests(&beside(&unique, self.n_units), &flips, &mut power);
                     assign(&mut self.unique_cod, label, score, found);
                 }
-                if *label == self.reference {
-                    continue;
-                }
+                let base = self.base_of(label).and_then(|base| fits.iter().find(|(l, _)| *l == base));
+                let Some((_, reference)) = base else { continue };
                 let pairs: Vec<(&LayerFit, &LayerFit)> = layers
                     .iter()
                     .filter_map(|(layer, fit)| Some((fit, &reference.iter().find(|(l, _)| l == layer)?.1)))

@@ -1,5 +1,7 @@
 //! One layer of all checkpoints: means, intervals, paired differences.
 
+use std::collections::HashMap;
+
 use ndarray::{Array1, Array2, ArrayView2};
 
 use super::{Baseline, Difference, Inference, Point, TargetMeans, Unit};
@@ -208,12 +210,12 @@ fn single(one: &Replicated, resamples: &Resamples) -> (f64, Option<Interval>) {
     (means[0], intervals.pop().flatten())
 }
 
-/// Compares the checkpoints that have this layer. `fits` holds label and fit of each, the reference first if it has the
-/// layer; `baseline` is the confounds-only model.
+/// Compares the checkpoints that have this layer, each with its base. `fits` holds label and fit of each, `bases` the
+/// label of what each is compared with; `baseline` is the confounds-only model.
 pub fn compare_layer(
     layer: Layer,
     fits: &[(&str, &LayerFit)],
-    reference: &str,
+    bases: &HashMap<String, String>,
     baseline: &LayerFit,
     ranking: ScoreName,
     targets: &[TargetId],
@@ -223,7 +225,6 @@ pub fn compare_layer(
     for score in ScoreName::ALL {
         let confounds = Replicated::new(baseline, score, resamples);
         let replicated: Vec<Replicated> = fits.iter().map(|(_, fit)| Replicated::new(fit, score, resamples)).collect();
-        let base = fits.iter().position(|(label, _)| *label == reference);
         for (i, (label, fit)) in fits.iter().enumerate() {
             let own = &replicated[i];
             out.points.push(((*label).to_owned(), score, point(layer, score, fit, own, resamples)));
@@ -245,6 +246,7 @@ pub fn compare_layer(
                 let means = means.row(0).iter().map(|m| Score::from_nan(*m, Reason::NothingDefined)).collect();
                 out.target_means.push(TargetMeans { checkpoint: (*label).to_owned(), layer, means });
             }
+            let base = bases.get(*label).and_then(|base| fits.iter().position(|(label, _)| label == base));
             let Some(base) = base.filter(|b| *b != i) else { continue };
             let paired = own.minus(&replicated[base]);
             let average = paired.averaged();
@@ -345,6 +347,10 @@ mod tests {
         }
     }
 
+    fn to(checkpoint: &str, base: &str) -> HashMap<String, String> {
+        HashMap::from([(checkpoint.to_owned(), base.to_owned())])
+    }
+
     #[test]
     fn differences_are_paired_and_undefined_targets_drop_out() {
         let base = fit(&[[0.1, 0.3], [0.2, f64::NAN], [0.3, 0.5]]);
@@ -353,7 +359,8 @@ mod tests {
         let resamples = Resamples::new(3, 200, 0);
         let fits = [("base", &base), ("tuned", &tuned)];
         let targets = ["a".into(), "b".into()];
-        let out = compare_layer(Layer(2), &fits, "base", &confounds, ScoreName::Cod, &targets, &resamples);
+        let out =
+            compare_layer(Layer(2), &fits, &to("tuned", "base"), &confounds, ScoreName::Cod, &targets, &resamples);
         let a = &out.target_differences[0];
         assert!((a.difference.value().unwrap() - 0.1).abs() < 1e-12 && a.n_subjects == 3);
         let (low, high) = a.interval.unwrap();
@@ -372,7 +379,7 @@ mod tests {
         let resamples = Resamples::new(4, 100, 0);
         let fits = [("a", &same), ("b", &same)];
         let targets = ["a".into(), "b".into()];
-        let out = compare_layer(Layer(0), &fits, "a", &same, ScoreName::R, &targets, &resamples);
+        let out = compare_layer(Layer(0), &fits, &to("b", "a"), &same, ScoreName::R, &targets, &resamples);
         assert!(
             out.layer_differences.iter().all(|d| d.difference == Score::Value(0.0) && d.interval == Some((0.0, 0.0)))
         );

@@ -7,12 +7,15 @@ use std::time::Instant;
 use ndarray::s;
 use rayon::prelude::*;
 
+use super::attest::attest_all;
 use super::audit;
 use super::ceiling_tables;
+use super::edges::Edges;
 use super::fit::{SpaceFit, fit_space};
 use super::metrics::{self, Metrics};
 use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
+use super::recheck::{self, Checked};
 use super::report;
 use super::rows;
 use super::states::Pooled;
@@ -20,8 +23,8 @@ use super::target_table;
 use super::unique::add_unique;
 use crate::compare::{Ceiling, Comparison, LayerFit, baselines, ceilings, compare_layer};
 use crate::compute::cpu::{self, blas_description, single_threaded_blas};
-use crate::encoder::{Attestation, AttestedTensors, attest};
-use crate::encoding::EDGE_LIMIT;
+use crate::encoder::Attestation;
+use crate::encoding::AlphaGrid;
 use crate::encoding::ceiling::SubjectRows;
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::features::{self, FeatureSpace};
@@ -166,7 +169,8 @@ fn run_into(
     for attestation in &attestations {
         let declared =
             prepared.plan.checkpoints.iter().any(|c| c.label == attestation.checkpoint && c.source.untrained.is_some());
-        warnings.extend(attestation.alarms(declared, &attestations[0].checkpoint));
+        let base = prepared.base_of(&attestation.checkpoint).unwrap_or_default();
+        warnings.extend(attestation.alarms(declared, base));
     }
     clock.lap("attestation of the weights");
     let mut results = fit_all(&prepared, &states, folder, watch)?;
@@ -184,6 +188,9 @@ fn run_into(
         &resamples_of(&results.confounds.fit),
     )?;
     ceiling_tables::write(folder, &prepared, &results.comparison)?;
+    if let Some(checked) = to_recheck(&prepared, &states, &results) {
+        recheck::write(folder, &prepared, &checked)?;
+    }
     clock.lap("tables");
     let measured =
         audit::Measured { oasm: Some(&results.oasm), attestations: &attestations, edges: &results.edges, layer_zero };
@@ -196,18 +203,18 @@ fn run_into(
     Ok(record)
 }
 
-/// Attests all checkpoints against the first one. Two models are in memory at a time.
-pub(super) fn attest_all(prepared: &Prepared, watch: &dyn Watch) -> Result<Vec<Attestation>> {
-    let mut all = Vec::with_capacity(prepared.checkpoints.len());
-    let mut reference: Option<AttestedTensors> = None;
-    for open in &prepared.checkpoints {
-        watch.check()?;
-        let unknown = open.checkpoint.unknown_share(&open.tokens);
-        let (attestation, tensors) = attest(&open.checkpoint, reference.as_ref(), unknown)?;
-        all.push(attestation);
-        reference.get_or_insert(tensors);
-    }
-    Ok(all)
+/// The best layer of the checkpoint with the highest score: what a sceptic will ask about first.
+fn to_recheck<'a>(prepared: &Prepared, states: &'a [Vec<Pooled>], results: &'a Results) -> Option<Checked<'a>> {
+    let best = |at: usize| {
+        let label = &prepared.checkpoints[at].checkpoint.record().label;
+        let found = results.comparison.best_layers.iter().find(|b| b.checkpoint == *label)?;
+        Some((at, results.comparison.best_layer(label)?, found.naive.value()?))
+    };
+    let all = (0..prepared.checkpoints.len()).filter_map(best);
+    let (checkpoint, layer, _) = all.reduce(|best, next| if next.2 > best.2 { next } else { best })?;
+    let pooled = states[checkpoint].iter().find(|p| p.layer == layer)?;
+    let (.., grids) = results.grids.iter().find(|(c, l, _)| (*c, *l) == (checkpoint, layer))?;
+    Some(Checked { checkpoint, pooled, grids })
 }
 
 struct Results {
@@ -217,6 +224,8 @@ struct Results {
     comparison: Comparison,
     warnings: Vec<Warning>,
     edges: Vec<(String, f64)>,
+    /// The alphas that were searched: checkpoint, layer, a grid per fit.
+    grids: Vec<(usize, Layer, Vec<AlphaGrid>)>,
 }
 
 /// Fits every layer of every checkpoint. Layers are independent and run on all threads; results come in order.
@@ -236,12 +245,14 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
     let mut comparison = Comparison::new(score, &labels, &baseline.fit, prepared.subjects.len(), &resamples);
     comparison.oasm = baselines(&oasm.fit, &resamples);
     comparison.ceilings = ceilings_of(prepared);
+    comparison.lineage = prepared.plan.lineage.clone();
+    let bases = comparison.bases(&labels);
     let mut fits: Vec<CheckpointFits> =
         labels.iter().map(|label| CheckpointFits { label: label.clone(), layers: Vec::new() }).collect();
     let mut edges = Edges::default();
     edges.add(features::CONFOUNDS.to_owned(), &baseline);
     let wanted = Metrics::new(prepared);
-    let mut measured = Vec::new();
+    let (mut measured, mut grids) = (Vec::new(), Vec::new());
     let threads = rayon::current_num_threads().max(1);
     write_parquet_batches(&folder.join("predictions.parquet"), |append| {
         append(&outputs::prediction_rows(prepared, features::CONFOUNDS, None, &baseline.predictions))?;
@@ -266,7 +277,7 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
                     let fitted = fitted?;
                     let named: Vec<_> = fitted.iter().map(|(c, f, _)| (labels[*c].as_str(), &f.fit)).collect();
                     let compared =
-                        compare_layer(layer, &named, &labels[0], &baseline.fit, score, &prepared.targets, &resamples);
+                        compare_layer(layer, &named, &bases, &baseline.fit, score, &prepared.targets, &resamples);
                     Ok((layer, fitted, compared))
                 })
                 .collect();
@@ -277,6 +288,7 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
                     edges.add(format!("layer {layer} of {label}"), &space);
                     append(&outputs::prediction_rows(prepared, label, Some(layer), &space.predictions))?;
                     fits[checkpoint].layers.push((layer, space.fit));
+                    grids.push((checkpoint, layer, space.grids));
                     comparison.metrics.extend(more.iter().map(|m| m.point(label, layer)));
                     measured.push((label.clone(), layer, more));
                 }
@@ -292,7 +304,8 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
         comparison.contrast(&all, groups, &prepared.plan.inference);
     }
     metrics::write(folder, prepared, &measured)?;
-    Ok(Results { confounds: baseline, oasm, fits, comparison, warnings: edges.warnings(), edges: edges.shares })
+    let warnings = edges.warnings();
+    Ok(Results { confounds: baseline, oasm, fits, comparison, warnings, edges: edges.shares, grids })
 }
 
 /// The ceilings of the study's responses.
@@ -335,51 +348,6 @@ pub(super) fn layer_features(prepared: &Prepared, checkpoint: usize, pooled: &Po
     let open = &prepared.checkpoints[checkpoint].checkpoint;
     let name = format!("layer {} of {}", pooled.layer, open.record().label);
     prepared.design.space(name, Arc::clone(&prepared.ids), &pooled.vectors, open.width())
-}
-
-/// How often the chosen alpha lay at the edge of its grid.
-#[derive(Default)]
-struct Edges {
-    shares: Vec<(String, f64)>,
-    fits: usize,
-    over_limit: usize,
-    widened: usize,
-    largest: f64,
-}
-
-impl Edges {
-    fn add(&mut self, name: String, space: &SpaceFit) {
-        let Some(share) = space.share_at_edge() else { return };
-        self.shares.push((name, share));
-        self.fits += 1;
-        self.over_limit += usize::from(share > EDGE_LIMIT);
-        self.largest = self.largest.max(share);
-        let default = crate::encoding::AlphaGrid::default().values.len();
-        self.widened += usize::from(space.grids.iter().any(|g| !g.given && g.values.len() > default));
-    }
-
-    fn warnings(&self) -> Vec<Warning> {
-        let mut warnings = Vec::new();
-        if self.widened > 0 {
-            warnings.push(Warning::new(
-                "AL-01",
-                format!(
-                    "the default alpha grid was widened by two decades for {} of {} feature spaces, because more than {:.0} % of their choices lay at its edge",
-                    self.widened, self.fits, 100.0 * EDGE_LIMIT
-                ),
-            ));
-        }
-        if self.over_limit > 0 {
-            warnings.push(Warning::new(
-                "AL-02",
-                format!(
-                    "in {} of {} feature spaces more than {:.0} % of the chosen alphas lie at an edge of the grid (at most {:.0} %): targets that nothing predicts take the largest alpha; otherwise give a wider grid",
-                    self.over_limit, self.fits, 100.0 * EDGE_LIMIT, 100.0 * self.largest
-                ),
-            ));
-        }
-        warnings
-    }
 }
 
 fn record(

@@ -1,12 +1,14 @@
 //! The verbs of the program, each one library call: preflight, audit, selftest, extract, parcellate, fit, compare, report.
 
 mod arrays;
+mod attest;
 mod audit;
 mod bands;
 mod ceiling_tables;
 mod compare;
 mod design;
 mod doctor;
+mod edges;
 mod estimate;
 mod extract;
 mod fit;
@@ -16,6 +18,7 @@ mod outputs;
 mod parcellate;
 mod parts;
 mod preflight;
+mod recheck;
 mod report;
 mod resample;
 mod rows;

@@ -170,7 +170,7 @@ pub(super) fn write_comparison(
         if d.target.is_none() { format!("{n} layers") } else { format!("{n} layers x {n_targets} targets") }
     };
     let mut table = OutputTable::new(vec![
-        ("reference", text(&|_| comparison.reference.clone())),
+        ("reference", text(&|d| comparison.base_of(&d.checkpoint).unwrap_or_default().to_owned())),
         ("checkpoint", text(&|d| d.checkpoint.clone())),
         ("layer", Output::Integer(all.iter().map(|d| d.layer.0 as i64).collect())),
         ("target", text(&|d| d.target.as_ref().map_or(String::new(), ToString::to_string))),

@@ -11,7 +11,8 @@ use super::parts::Places;
 use super::states::{Extraction, extract};
 use super::whole::WholeRuns;
 use super::{narrative, tables, trials};
-use crate::encoder::{Checkpoint, Pooling, Tokens};
+use crate::compare::base_of;
+use crate::encoder::{Checkpoint, CheckpointSpec, Pooling, Tokens};
 use crate::encoding::{Folds, is_constant};
 use crate::error::{Code, Error, Problems, Result, Warning, first_five};
 use crate::features::FeatureSpace;
@@ -83,6 +84,14 @@ pub struct OpenCheckpoint {
     pub layers: Vec<Layer>,
 }
 
+impl Prepared {
+    /// The label of what a checkpoint is compared with, as [`crate::compare::Comparison::base_of`].
+    pub fn base_of<'a>(&'a self, label: &str) -> Option<&'a str> {
+        let first = self.checkpoints.first().map_or("", |c| c.checkpoint.record().label.as_str());
+        base_of(&self.plan.lineage, first, label)
+    }
+}
+
 impl OpenCheckpoint {
     /// The vectors of texts, or of their parts, at some layers.
     pub(super) fn states(
@@ -134,6 +143,15 @@ impl Findings {
         self.left_out.push(Warning::new(error.code().as_str(), message));
     }
 
+    /// Notes that a checkpoint is left out, and why.
+    fn leave_out_checkpoint(&mut self, label: &str, error: &Error) {
+        self.leave_out(error);
+        if let Some(noted) = self.left_out.last_mut() {
+            // A list may name one folder more than once: a checkpoint is told by its label.
+            noted.message = format!("checkpoint {label:?} is left out: {}", noted.message);
+        }
+    }
+
     /// Leaves out a subject none of whose targets varies.
     pub fn leave_out_constant(&mut self, place: &str, subject: &str, rows: usize) {
         let found = format!("all {rows} rows of subject {subject:?} are the same");
@@ -168,7 +186,7 @@ impl IntoProblems for Vec<Error> {
 ///
 /// # Errors
 /// Every problem of every input, not just the first.
-pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
+pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
     let mut found = Findings::default();
     found.input("study", &plan.study_path, plan.study_digest);
     let inputs = match &plan.responses.tables {
@@ -194,14 +212,15 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         Some(made.0)
     });
     let mut checkpoints = Vec::new();
+    let mut left_out = Vec::new();
     for spec in &plan.checkpoints {
-        let Some(checkpoint) = found.keep(Checkpoint::open(spec)) else { continue };
-        found.warnings.extend(checkpoint.record().warnings.iter().cloned());
-        let layers = found.keep(plan.layers.resolve(checkpoint.n_layers(), &spec.label));
-        let (Some(stimuli), Some(design)) = (&stimuli, &design) else { continue };
-        let tokens = tokenize(&checkpoint, stimuli, design, &plan, &mut found);
-        if let (Some((tokens, places)), Some(layers)) = (tokens, layers) {
-            checkpoints.push(OpenCheckpoint { checkpoint, tokens, places, layers });
+        let before = found.problems.len();
+        checkpoints.extend(open(spec, stimuli.as_ref().zip(design.as_ref()), &plan, &mut found));
+        // Without what others are compared with there would be nothing to say of them.
+        if plan.keep_going && !plan.is_base(&spec.label) && found.problems.len() > before {
+            let problems = found.problems.split_off(before);
+            problems.iter().for_each(|problem| found.leave_out_checkpoint(&spec.label, problem));
+            left_out.push(spec.label.clone());
         }
     }
     let joined = match (&stimuli, responses) {
@@ -238,6 +257,7 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         }
     }
     Problems::check(found.problems)?;
+    plan.checkpoints.retain(|c| !left_out.contains(&c.label));
     match (stimuli, design.zip(confounds), joined, folds) {
         (Some(stimuli), Some((design, confounds)), Some((ids, cohorts, subjects, targets)), Some(folds)) => {
             Ok(Prepared {
@@ -265,6 +285,21 @@ pub fn prepare(plan: Plan) -> std::result::Result<Prepared, Problems> {
         // Whatever is absent left a problem behind; this arm only satisfies the types.
         _ => Err(Error::new(Code::Rc01, "preflight", "an input is absent").into()),
     }
+}
+
+/// Opens a checkpoint and its stimuli; none when anything is wrong with it.
+fn open(
+    spec: &CheckpointSpec,
+    texts: Option<(&Stimuli, &Design)>,
+    plan: &Plan,
+    found: &mut Findings,
+) -> Option<OpenCheckpoint> {
+    let checkpoint = found.keep(Checkpoint::open(spec))?;
+    found.warnings.extend(checkpoint.record().warnings.iter().cloned());
+    let layers = found.keep(plan.layers.resolve(checkpoint.n_layers(), &spec.label));
+    let (stimuli, design) = texts?;
+    let (tokens, places) = tokenize(&checkpoint, stimuli, design, plan, found)?;
+    Some(OpenCheckpoint { checkpoint, tokens, places, layers: layers? })
 }
 
 /// The texts in a checkpoint's tokens, and where their parts stand when parts get vectors.

@@ -18,6 +18,7 @@ pub(super) fn write(record: &RunRecord, folder: &Path) -> Result<()> {
         atomic::write(&folder.join(format!("{name}.svg")), figure.svg.as_bytes())?;
         atomic::write(&folder.join(format!("{name}.png")), &figure.png)?;
     }
+    atomic::write(&folder.join("report.md"), report::markdown(record, &figures).as_bytes())?;
     atomic::write(&folder.join("report.html"), report::html(record, &figures).as_bytes())
 }
 

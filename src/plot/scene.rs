@@ -146,7 +146,7 @@ pub(super) fn difference(record: &RunRecord) -> Option<Scene> {
     let results = &record.comparison;
     let curves: Vec<SceneCurve> = looks(record)
         .into_iter()
-        .filter(|(label, _)| *label != results.reference)
+        .filter(|(label, _)| results.base_of(label).is_some())
         .filter_map(|(label, look)| {
             let points: Vec<ScenePoint> = results
                 .layer_differences
@@ -160,7 +160,7 @@ pub(super) fn difference(record: &RunRecord) -> Option<Scene> {
     if curves.is_empty() {
         return None;
     }
-    let reference = shortened(&results.reference, 28);
+    let reference = shortened(results.compared_with(), 28);
     let title = format!("{}: difference to {reference}", visible(&record.plan.study));
     let y_label = format!("difference in {}: checkpoint − {reference}", results.score);
     let alt = format!(
@@ -186,7 +186,7 @@ pub(super) fn weights(record: &RunRecord) -> Option<Scene> {
     if curves.is_empty() {
         return None;
     }
-    let reference = shortened(&record.comparison.reference, 28);
+    let reference = shortened(record.comparison.compared_with(), 28);
     let title = format!("{}: which weights moved", visible(&record.plan.study));
     let y_label = format!("relative distance of the weights from {reference}");
     let alt = format!(

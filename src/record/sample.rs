@@ -67,6 +67,8 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         group_design: None,
         group_contrasts: Vec::new(),
         tests: Some(Tests { settings: Settings::default(), patterns: 31, exact: true, smallest_p: 1.0 / 32.0 }),
+        lineage: Vec::new(),
+        trends: Vec::new(),
     };
     for (c, (label, blocks)) in checkpoints.iter().enumerate() {
         for score in ScoreName::ALL {
@@ -215,6 +217,7 @@ fn nested(c: usize, label: &str, blocks: usize) -> NestedBest {
         chosen: vec![(Layer(3.min(blocks)), 30)],
         nested: Score::Value(naive - 0.01),
         interval: Some((naive - 0.035, naive + 0.015)),
+        sd: Some(0.03),
         naive: Score::Value(naive),
         optimism: Some(0.01),
         centre: Score::Value(0.7),

@@ -79,7 +79,7 @@ impl<'a> Findings<'a> {
         let is_seed = |label: &str| seeds.as_ref().is_some_and(|s| s.has(label));
         let own = record.checkpoints.iter().filter(|c| !is_seed(&c.label));
         let best = own.map(|c| best_layer(record, &c.label, c.untrained_seed.is_some()));
-        let others = record.checkpoints.iter().filter(|c| c.label != results.reference);
+        let others = record.checkpoints.iter().filter(|c| results.base_of(&c.label).is_some());
         Findings {
             best: best.collect(),
             confounds,

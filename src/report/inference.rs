@@ -5,6 +5,7 @@ use crate::plot::words::{counted, units};
 use crate::record::RunRecord;
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
+use crate::report::summary::minus;
 use crate::report::table;
 use crate::report::verdict::{Verdict, p_value, too_few};
 
@@ -42,9 +43,9 @@ fn tests(h: &mut Html, record: &RunRecord) {
         heads.push("verdict");
         let caption = "Tests of the differences, mean over targets";
         table::table(h, caption, &heads, |h| {
-            for checkpoint in record.checkpoints.iter().filter(|c| c.label != results.reference) {
+            for checkpoint in record.checkpoints.iter().filter(|c| results.base_of(&c.label).is_some()) {
                 h.element("tbody", &[], |h| {
-                    table::group(h, &format!("{} − {}", checkpoint.label, results.reference), heads.len());
+                    table::group(h, &minus(record, &checkpoint.label), heads.len());
                     let own = |d: &&Difference| d.checkpoint == checkpoint.label && d.score == results.score;
                     for d in results.layer_differences.iter().filter(own) {
                         table::row(h, &d.layer.to_string(), |h| {
@@ -145,7 +146,7 @@ fn best_layers(h: &mut Html, record: &RunRecord) {
         let difference = format!("difference in nested {score}");
         let heads =
             ["checkpoint", difference.as_str(), "p", "smallest detectable", "verdict", "shift of centre", "p of shift"];
-        let caption = format!("Each checkpoint at its own best layer against {} at its own", results.reference);
+        let caption = format!("Each checkpoint at its own best layer against {} at its own", results.compared_with());
         table::table(h, &caption, &heads, |h| {
             h.element("tbody", &[], |h| {
                 for (best, shift) in results.best_differences.iter().zip(&results.profile_differences) {
@@ -251,7 +252,7 @@ fn pairs(all: &[GroupContrast]) -> Vec<(Option<&GroupContrast>, Option<&GroupCon
 fn group_row(h: &mut Html, record: &RunRecord, row: &GroupContrast) {
     let name = match row.outcome {
         Outcome::Score => row.checkpoint.clone(),
-        Outcome::Difference => format!("{} − {}", row.checkpoint, record.comparison.reference),
+        Outcome::Difference => minus(record, &row.checkpoint),
     };
     table::row(h, &name, |h| {
         table::words(h, format!("{} ({}) − {} ({})", row.second.name, row.second.n, row.first.name, row.first.n));

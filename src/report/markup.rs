@@ -27,29 +27,85 @@ impl Escaped {
 /// Attributes of an element: names of the program, values of anyone.
 pub(super) type Attributes<'a> = &'a [(&'static str, &'a str)];
 
-/// A piece of HTML under construction.
-///
-/// Names of elements and attributes are the program's own (`&'static str`); all else goes through [`Escaped`]. There is
-/// no way to put a string in as markup, so none can be put in by mistake.
-#[derive(Debug, Default)]
-pub(super) struct Html(String);
+/// A part of a document.
+#[derive(Debug)]
+pub(super) enum Node {
+    /// An element with what is in it.
+    Element(Element),
+    /// Text of anyone.
+    Text(String),
+    /// A constant of the program, in a language that is not escaped: a style sheet or a script.
+    Raw(&'static str),
+}
 
-impl Html {
-    /// Starts a document.
-    pub fn document() -> Html {
-        Html("<!DOCTYPE html>".to_owned())
+/// An element: its name and attributes, and what is in it; `None` where nothing can be (`img`).
+#[derive(Debug)]
+pub(super) struct Element {
+    pub name: &'static str,
+    pub attributes: Vec<(&'static str, String)>,
+    pub inside: Option<Vec<Node>>,
+}
+
+impl Element {
+    /// The value of an attribute; empty where it has none.
+    pub fn get(&self, attribute: &str) -> &str {
+        self.attributes.iter().find(|(name, _)| *name == attribute).map_or("", |(_, value)| value)
     }
 
+    /// What is in it.
+    pub fn nodes(&self) -> &[Node] {
+        self.inside.as_deref().unwrap_or_default()
+    }
+
+    fn write(&self, out: &mut String) {
+        out.push('<');
+        out.push_str(self.name);
+        for (key, value) in &self.attributes {
+            out.push(' ');
+            out.push_str(key);
+            out.push_str("=\"");
+            out.push_str(&Escaped::new(value).0);
+            out.push('"');
+        }
+        out.push('>');
+        let Some(inside) = &self.inside else {
+            out.push('\n');
+            return;
+        };
+        write(inside, out);
+        out.push_str("</");
+        out.push_str(self.name);
+        out.push('>');
+        if BLOCKS.contains(&self.name) {
+            out.push('\n');
+        }
+    }
+}
+
+fn write(nodes: &[Node], out: &mut String) {
+    for node in nodes {
+        match node {
+            Node::Element(element) => element.write(out),
+            Node::Text(text) => out.push_str(&Escaped::new(text).0),
+            Node::Raw(text) => out.push_str(text),
+        }
+    }
+}
+
+/// A piece of a page under construction.
+///
+/// Names of elements and attributes are the program's own (`&'static str`); all else is escaped when it is written, for
+/// HTML here and for Markdown in [`super::markdown`]. There is no way to put a string in as markup, so none can be put in
+/// by mistake.
+#[derive(Debug, Default)]
+pub(super) struct Html(Vec<Node>);
+
+impl Html {
     /// An element with attributes around what `inside` writes.
     pub fn element(&mut self, name: &'static str, attributes: Attributes<'_>, inside: impl FnOnce(&mut Html)) {
-        self.start(name, attributes);
-        inside(self);
-        self.0.push_str("</");
-        self.0.push_str(name);
-        self.0.push('>');
-        if BLOCKS.contains(&name) {
-            self.0.push('\n');
-        }
+        let mut within = Html::default();
+        inside(&mut within);
+        self.push(name, attributes, Some(within.0));
     }
 
     /// An element with text in it.
@@ -59,40 +115,41 @@ impl Html {
 
     /// An element that has no content and no end tag, as `img`.
     pub fn void(&mut self, name: &'static str, attributes: Attributes<'_>) {
-        self.start(name, attributes);
-        self.0.push('\n');
+        self.push(name, attributes, None);
     }
 
     /// Text.
     pub fn text(&mut self, text: impl AsRef<str>) {
-        self.0.push_str(&Escaped::new(text.as_ref()).0);
+        self.0.push(Node::Text(text.as_ref().to_owned()));
     }
 
-    /// The page's style sheet: a constant of the program, because CSS is not escaped.
-    pub fn style(&mut self, css: &'static str) {
-        self.0.push_str("<style>\n");
-        self.0.push_str(css);
-        self.0.push_str("</style>\n");
+    /// A style sheet or a script: a constant of the program, because neither is escaped.
+    pub fn raw(&mut self, name: &'static str, text: &'static str) {
+        let inside = vec![Node::Raw(text)];
+        self.0.push(Node::Element(Element { name, attributes: Vec::new(), inside: Some(inside) }));
+        self.0.push(Node::Raw("\n"));
     }
 
-    /// The finished text.
+    /// What there is so far.
+    pub fn nodes(&self) -> &[Node] {
+        &self.0
+    }
+
+    /// The text of a piece.
     pub fn finish(self) -> String {
-        self.0
+        let mut out = String::new();
+        write(&self.0, &mut out);
+        out
     }
 
-    fn start(&mut self, name: &'static str, attributes: Attributes<'_>) {
-        self.0.push('<');
-        self.0.push_str(name);
-        for (key, value) in attributes {
-            self.0.push(' ');
-            self.0.push_str(key);
-            self.0.push_str("=\"");
-            self.0.push_str(&Escaped::new(value).0);
-            self.0.push('"');
-        }
-        self.0.push('>');
+    fn push(&mut self, name: &'static str, attributes: Attributes<'_>, inside: Option<Vec<Node>>) {
+        let attributes = attributes.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        self.0.push(Node::Element(Element { name, attributes, inside }));
     }
 }
+
+/// What a document starts with.
+pub(super) const DOCTYPE: &str = "<!DOCTYPE html>";
 
 /// Elements after which a line ends, so that the file can be read and compared.
 const BLOCKS: [&str; 22] = [

@@ -178,7 +178,8 @@ fn paragraphs(record: &RunRecord) -> Vec<String> {
         "Scores. Layers and checkpoints are ranked by {}; cod, cod-test-mean and r are defined below. A subject's score is the \
          mean over targets with a defined score; the reported mean is over subjects. Differences are paired: checkpoint less {}, \
          in the same subject and target, on the same folds and rows.",
-        results.score, results.reference
+        results.score,
+        results.compared_with()
     );
     let confounds = if plan.confounds.is_empty() {
         "Confounds. The study names none.".to_owned()

@@ -1,4 +1,4 @@
-//! A finished run in words: one HTML page without scripts or network, and a few lines for the terminal.
+//! A finished run in words: one HTML page without network, the same as Markdown, and a few lines for the terminal.
 //!
 //! Everything is read off the [`RunRecord`]; no score is computed here. Labels, ids and file names come from
 //! strangers and are written through one escaping type.
@@ -7,6 +7,7 @@ mod audit;
 mod ceiling;
 mod findings;
 mod inference;
+mod markdown;
 mod markup;
 mod methods;
 mod metrics;
@@ -28,6 +29,11 @@ use crate::record::RunRecord;
 /// The report of a run: one self-contained HTML file with the figures inside.
 pub fn html(record: &RunRecord, figures: &Figures) -> String {
     page::page(record, figures)
+}
+
+/// The same report as Markdown that GitHub renders; it shows the figures' files beside it.
+pub fn markdown(record: &RunRecord, figures: &Figures) -> String {
+    markdown::document(page::document(record, figures).nodes())
 }
 
 /// The summary of a run for a terminal, without a line end after the last line.

@@ -6,7 +6,7 @@ use crate::plot::words::percent;
 use crate::plot::{Figure, Figures};
 use crate::record::RunRecord;
 use crate::report::findings::Findings;
-use crate::report::markup::Html;
+use crate::report::markup::{DOCTYPE, Html};
 use crate::report::{audit, inference, methods, provenance, results, summary};
 
 /// No network, no scripts: the page is what it is when it is written.
@@ -29,9 +29,14 @@ const CONTENTS: [(&str, &str); 11] = [
 
 /// The whole page.
 pub(super) fn page(record: &RunRecord, figures: &Figures) -> String {
+    format!("{DOCTYPE}{}", document(record, figures).finish())
+}
+
+/// The whole page as a tree, from which the Markdown is written, too.
+pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
     let findings = Findings::of(record);
     let study = record.plan.study.as_str();
-    let mut h = Html::document();
+    let mut h = Html::default();
     h.element("html", &[("lang", "en")], |h| {
         h.element("head", &[], |h| {
             h.void("meta", &[("charset", "utf-8")]);
@@ -39,7 +44,7 @@ pub(super) fn page(record: &RunRecord, figures: &Figures) -> String {
             h.void("meta", &[("name", "viewport"), ("content", "width=device-width, initial-scale=1")]);
             h.void("meta", &[("name", "color-scheme"), ("content", "light dark")]);
             h.leaf("title", &[], format!("{study} – brainscore"));
-            h.style(include_str!("style.css"));
+            h.raw("style", include_str!("style.css"));
         });
         h.element("body", &[], |h| {
             h.element("header", &[], |h| {
@@ -76,7 +81,7 @@ pub(super) fn page(record: &RunRecord, figures: &Figures) -> String {
             });
         });
     });
-    h.finish()
+    h
 }
 
 /// Whether the page has this section.
@@ -97,17 +102,19 @@ fn pictures(h: &mut Html, record: &RunRecord, figures: &Figures) {
         let score = record.comparison.score;
         picture(
             h,
+            "layerwise.svg",
             &figures.layerwise,
             &layerwise_caption(record),
         );
         if let Some(difference) = &figures.difference {
             picture(
                 h,
+                "difference.svg",
                 difference,
                 &format!(
                     "Figure 2. Paired difference in {score} to {}, on the same folds and rows. Bands are {} % intervals of one \
                      layer each; which differences stand when all layers are looked at is said under Tests.",
-                    record.comparison.reference,
+                    record.comparison.compared_with(),
                     percent(record.plan.bootstrap.level)
                 ),
             );
@@ -124,9 +131,9 @@ fn weights(h: &mut Html, record: &RunRecord, figures: &Figures) {
             "Figure {}. Distance of each layer's weights from those of {}: 0 where fine-tuning changed nothing. Every \
              tensor's distance, also from a fresh initialisation, is in run.json.",
             if figures.difference.is_some() { 3 } else { 2 },
-            record.comparison.reference
+            record.comparison.compared_with()
         );
-        picture(h, figure, &caption);
+        picture(h, "weights.svg", figure, &caption);
     });
 }
 
@@ -144,7 +151,8 @@ fn layerwise_caption(record: &RunRecord) -> String {
     text
 }
 
-fn picture(h: &mut Html, figure: &Figure, caption: &str) {
+/// A figure; `file` is its file beside the page.
+fn picture(h: &mut Html, file: &str, figure: &Figure, caption: &str) {
     // As an image, not as markup: whatever stands in an SVG, a browser runs nothing in it and lets it load nothing.
     let source = format!("data:image/svg+xml;base64,{}", STANDARD.encode(&figure.svg));
     h.element("figure", &[], |h| {
@@ -152,7 +160,7 @@ fn picture(h: &mut Html, figure: &Figure, caption: &str) {
             "div",
             &[("class", "scroll"), ("role", "region"), ("tabindex", "0"), ("aria-label", "Figure")],
             |h| {
-                h.void("img", &[("src", &source), ("alt", &figure.alt)]);
+                h.void("img", &[("src", &source), ("alt", &figure.alt), ("data-file", file)]);
             },
         );
         h.leaf("figcaption", &[], caption);

@@ -34,7 +34,8 @@ fn checkpoints(h: &mut Html, record: &RunRecord) {
     table::table(h, "Checkpoints, identified by the SHA-256 of their files", &heads, |h| {
         h.element("tbody", &[], |h| {
             for c in &record.checkpoints {
-                let reference = if c.label == record.comparison.reference { " (reference)" } else { "" };
+                let alone = record.comparison.base_of(&c.label).is_none();
+                let reference = if alone && !record.comparison.has_bases() { " (reference)" } else { "" };
                 table::row(h, &format!("{}{reference}", c.label), |h| {
                     table::words(h, &c.source);
                     table::words(h, &c.family);

@@ -11,6 +11,7 @@ use crate::record::RunRecord;
 use crate::report::findings::{BestLayer, Findings, gain, points, unique};
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
+use crate::report::summary::minus;
 use crate::report::verdict::{Verdict, p_value};
 use crate::report::{ceiling, metrics, table};
 
@@ -29,7 +30,7 @@ pub(super) fn sections(h: &mut Html, record: &RunRecord) {
     });
     if !record.comparison.layer_differences.is_empty() {
         h.element("section", &[("id", "differences")], |h| {
-            h.leaf("h2", &[], format!("Differences to {}", record.comparison.reference));
+            h.leaf("h2", &[], format!("Differences to {}", record.comparison.compared_with()));
             layer_differences(h, record);
             h.leaf("h3", &[], "Targets that differ most");
             target_differences(h, record);
@@ -206,9 +207,10 @@ fn layer_differences(h: &mut Html, record: &RunRecord) {
     heads.extend(ScoreName::ALL.map(ScoreName::as_str));
     let verdict = format!("verdict on {ranking}");
     heads.extend([verdict.as_str(), "subjects"]);
-    let caption = "Paired difference, checkpoint less reference, mean over subjects and targets, with interval";
+    let caption =
+        "Paired difference, checkpoint less what it is compared with, mean over subjects and targets, with interval";
     table::table(h, caption, &heads, |h| {
-        for checkpoint in record.checkpoints.iter().filter(|c| c.label != results.reference) {
+        for checkpoint in record.checkpoints.iter().filter(|c| results.base_of(&c.label).is_some()) {
             let of: Vec<&Difference> = results
                 .layer_differences
                 .iter()
@@ -218,7 +220,7 @@ fn layer_differences(h: &mut Html, record: &RunRecord) {
             layers.sort_unstable();
             layers.dedup();
             h.element("tbody", &[], |h| {
-                table::group(h, &format!("{} − {}", checkpoint.label, results.reference), heads.len());
+                table::group(h, &minus(record, &checkpoint.label), heads.len());
                 for layer in layers {
                     let at = |score| of.iter().find(|d| d.layer == layer && d.score == score);
                     table::row(h, &layer.to_string(), |h| {

@@ -1,5 +1,6 @@
 //! The top of the page: what was run, what was found, what was planted, what to beware of.
 
+use crate::error::Warning;
 use crate::plot::seeds::Seeds;
 use crate::plot::words::{counted, percent, units};
 use crate::record::{Planted, RunRecord};
@@ -74,7 +75,7 @@ fn found(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
             h.leaf("li", &[], confounds_sentence(findings));
             for difference in &findings.differences {
                 h.element("li", &[], |h| {
-                    let name = format!("{} − {}", difference.checkpoint, results.reference);
+                    let name = minus(record, difference.checkpoint);
                     named(h, &name, &difference_sentence(record, difference));
                 });
             }
@@ -84,6 +85,11 @@ fn found(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
         }
         h.leaf("p", &[("class", "note")], caveat(findings));
     });
+}
+
+/// `tuned − base`.
+pub(super) fn minus(record: &RunRecord, checkpoint: &str) -> String {
+    format!("{checkpoint} − {}", record.comparison.base_of(checkpoint).unwrap_or_default())
 }
 
 fn named(h: &mut Html, name: &str, sentence: &str) {
@@ -255,6 +261,13 @@ pub(super) fn recovery_verdict(outcome: &PlantedOutcome<'_>) -> (&'static str, &
 }
 
 fn warnings(h: &mut Html, record: &RunRecord) {
+    if !record.left_out.is_empty() {
+        h.element("section", &[("id", "left-out"), ("class", "verdict fail")], |h| {
+            h.leaf("h2", &[], "Left out");
+            h.leaf("p", &[], "These could not be used. The rest ran without them.");
+            list(h, &record.left_out);
+        });
+    }
     h.element(
         "section",
         &[("id", "warnings"), ("class", if record.warnings.is_empty() { "" } else { "warnings" })],
@@ -263,18 +276,22 @@ fn warnings(h: &mut Html, record: &RunRecord) {
             if record.warnings.is_empty() {
                 h.leaf("p", &[], "None.");
             } else {
-                h.element("ul", &[], |h| {
-                    for warning in &record.warnings {
-                        h.element("li", &[], |h| {
-                            h.leaf("code", &[], &warning.code);
-                            h.text(" ");
-                            h.text(&warning.message);
-                        });
-                    }
-                });
+                list(h, &record.warnings);
             }
         },
     );
+}
+
+fn list(h: &mut Html, warnings: &[Warning]) {
+    h.element("ul", &[], |h| {
+        for warning in warnings {
+            h.element("li", &[], |h| {
+                h.leaf("code", &[], &warning.code);
+                h.text(" ");
+                h.text(&warning.message);
+            });
+        }
+    });
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub(super) fn summary(record: &RunRecord) -> String {
     }
     if !findings.differences.is_empty() {
         lines.push(String::new());
-        let head = format!("difference to {}", shortened(&results.reference, 20));
+        let head = format!("difference to {}", shortened(results.compared_with(), 20));
         let heads = [head.as_str(), "layer", results.score.as_str(), "interval", "p", "verdict"];
         let mut rows = vec![heads.map(str::to_owned)];
         for difference in &findings.differences {

@@ -182,6 +182,9 @@ pub const RUN_ENTRIES: &[&str] = &[
     "weights.svg",
     "weights.png",
     "report.html",
+    "report.md",
+    "check_in_python.py",
+    "check",
     "demo",
 ];
 

@@ -54,17 +54,20 @@ pub(super) fn place(path: &Path, text: &str, offset: usize) -> String {
     format!("{}:{line}:{column}", path.display())
 }
 
+/// An unknown name at a byte of a file, with the nearest known one.
+pub(super) fn refuse(path: &Path, text: &str, what: &str, name: &str, known: &[&str], at: usize) -> Error {
+    let error = Error::new(Code::Rc01, place(path, text, at), format!("unknown {what} {name:?}"))
+        .expected(format!("one of: {}", known.join(", ")));
+    match nearest(name, known.iter().copied()) {
+        Some(near) => error.hint(format!("Did you mean {near:?}?")),
+        None => error,
+    }
+}
+
 /// All keys and sections that are unknown, the nearest known one named.
 pub(super) fn unknown(table: &DeTable<'_>, text: &str, path: &Path) -> Vec<Error> {
     let mut problems = Vec::new();
-    let refuse = |what: &str, name: &str, known: &[&str], at: usize| {
-        let error = Error::new(Code::Rc01, place(path, text, at), format!("unknown {what} {name:?}"))
-            .expected(format!("one of: {}", known.join(", ")));
-        match nearest(name, known.iter().copied()) {
-            Some(near) => error.hint(format!("Did you mean {near:?}?")),
-            None => error,
-        }
-    };
+    let refuse = |what: &str, name: &str, known: &[&str], at: usize| refuse(path, text, what, name, known, at);
     for (section, value) in table.iter() {
         let name = section.get_ref().as_ref();
         let Some((_, always)) = SECTIONS.iter().find(|(known, _)| *known == name) else {

@@ -1,5 +1,6 @@
 //! What the user asks for: the study file as written, and the plan that will run.
 
+mod checkpoints;
 pub mod demo;
 mod folds;
 mod inference;
@@ -10,6 +11,7 @@ mod sections;
 mod spec;
 mod trials;
 
+pub use checkpoints::CheckpointList;
 pub use inference::{InferenceFlags, SubjectsPlan};
 pub use narrative::{NarrativePlan, NuisancePlan};
 pub use plan::{

@@ -10,7 +10,7 @@ use super::inference::{InferenceFlags, SubjectsPlan, settings};
 use super::narrative::{self, NarrativePlan};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
 use super::trials::{self, TrialsPlan};
-use crate::compare::Settings;
+use crate::compare::{Lineage, Settings, base_of};
 use crate::compute::cpu;
 use crate::encoder::{CheckpointSpec, Context, LongText, Pooling, Source};
 use crate::encoding::engine::Precision;
@@ -52,6 +52,10 @@ pub struct Overrides {
     pub untrained: u64,
     /// `--metrics`
     pub metrics: Vec<MetricName>,
+    /// What `--checkpoints` says of the checkpoints.
+    pub lineage: Vec<Lineage>,
+    /// `--keep-going`
+    pub keep_going: bool,
 }
 
 /// Which layers get `unique cod`: the joint model searches 100 weightings, about 100 times the work of a plain fit.
@@ -126,6 +130,10 @@ pub struct Plan {
     pub memory: u64,
     /// The checkpoints, the reference first.
     pub checkpoints: Vec<CheckpointSpec>,
+    /// What a list says of them.
+    pub lineage: Vec<Lineage>,
+    /// Whether checkpoints that cannot be used are left out by name.
+    pub keep_going: bool,
     /// How differences are tested.
     pub inference: Settings,
     /// Groups of subjects and their covariates.
@@ -223,6 +231,12 @@ impl LayerSelection {
 }
 
 impl Plan {
+    /// Whether other checkpoints are compared with this one.
+    pub fn is_base(&self, label: &str) -> bool {
+        let first = self.checkpoints.first().map_or("", |c| c.label.as_str());
+        self.checkpoints.iter().any(|c| base_of(&self.lineage, first, &c.label) == Some(label))
+    }
+
     /// The plan for a study file, checkpoints and flags.
     ///
     /// # Errors
@@ -263,6 +277,7 @@ impl Plan {
         applied.extend(overrides.folds.map(|_| ("--folds".to_owned(), folds.to_string())));
         applied.extend(overrides.allow_leaky_folds.then(|| ("--allow-leaky-folds".to_owned(), "yes".to_owned())));
         applied.extend((overrides.untrained > 0).then(|| ("--untrained".to_owned(), overrides.untrained.to_string())));
+        applied.extend(overrides.keep_going.then(|| ("--keep-going".to_owned(), "yes".to_owned())));
         applied.extend((!overrides.metrics.is_empty()).then(|| {
             let names: Vec<&str> = overrides.metrics.iter().map(|m| m.as_str()).collect();
             ("--metrics".to_owned(), names.join(","))
@@ -297,6 +312,8 @@ impl Plan {
             precision: overrides.precision,
             memory: overrides.memory.unwrap_or_else(cpu::default_memory),
             checkpoints,
+            lineage: overrides.lineage.clone(),
+            keep_going: overrides.keep_going,
             inference,
             subjects: spec.subjects.map(|section| SubjectsPlan::new(section, &folder)),
             overrides: applied,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use ndarray::{Array2, Axis};
 
-use crate::encoder::{Attestation, CheckpointSpec, Pooling};
+use crate::encoder::{Attestation, Pooling};
 use crate::encoding::EDGE_LIMIT;
 use crate::ids::Layer;
 use crate::pipeline::fit::SpaceFit;
@@ -78,13 +78,14 @@ pub(super) fn leak(prepared: &Prepared, oasm: &SpaceFit) -> Option<AuditFinding>
 }
 
 /// Weights that are not what they are said to be.
-pub(super) fn weights(attestations: &[Attestation], specs: &[CheckpointSpec]) -> Vec<AuditFinding> {
+pub(super) fn weights(attestations: &[Attestation], prepared: &Prepared) -> Vec<AuditFinding> {
     let mut found = Vec::new();
-    let reference = attestations.first().map_or("", |a| a.checkpoint.as_str());
+    let specs = &prepared.plan.checkpoints;
     for attestation in attestations {
         let label = &attestation.checkpoint;
         let declared = specs.iter().any(|c| c.label == *label && c.source.untrained.is_some());
         if attestation.equals_reference == Some(true) {
+            let reference = prepared.base_of(label).unwrap_or_default();
             found.push(AuditFinding::new(
                 "AU-10",
                 Severity::Severe,

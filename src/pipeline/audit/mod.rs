@@ -22,7 +22,7 @@ mod texts;
 
 use std::sync::Arc;
 
-use super::compare::attest_all;
+use super::attest::attest_all;
 use super::fit::{SpaceFit, fit_space};
 use super::preflight::{Prepared, prepare};
 use super::states::Pooled;
@@ -67,7 +67,7 @@ pub(super) struct Measured<'a> {
 pub(super) fn findings(prepared: &Prepared, measured: Measured<'_>) -> Vec<AuditFinding> {
     let mut found = design::findings(prepared);
     found.extend(measured.oasm.and_then(|oasm| measured::leak(prepared, oasm)));
-    found.extend(measured::weights(measured.attestations, &prepared.plan.checkpoints));
+    found.extend(measured::weights(measured.attestations, prepared));
     found.extend(measured::edges(measured.edges));
     found.extend(measured.layer_zero);
     found.sort_by_key(|f| (std::cmp::Reverse(f.severity), f.code.clone()));
