@@ -99,6 +99,7 @@ pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
         long_text: shared.long_text,
         unique: shared.unique,
         precision: shared.precision,
+        device: shared.device,
         memory: shared.memory,
         context: shared.context,
         folds: shared.folds,
@@ -227,11 +228,13 @@ fn fit(args: FitArgs) -> Result<(), Problems> {
         draws: args.draws,
         seed: args.seed,
         precision: args.precision,
+        device: args.device,
         memory: args.memory,
         out: args.out,
         overwrite: false,
     };
     let done = pipeline::fit_arrays(&plan, &Progress::new())?;
+    warnings(&done.warnings);
     if args.json {
         say(&json!(done).to_string());
         return Ok(());

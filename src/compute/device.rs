@@ -3,12 +3,13 @@
 use std::fmt::{self, Debug};
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use super::cpu::Spectrum;
-use crate::error::Result;
+use super::cpu::{Real, Spectrum, eigh};
+use crate::error::{Code, Error, Result, Warning};
 
 /// The device that a user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -78,6 +79,78 @@ pub trait Accelerator: Debug + Send + Sync {
     /// # Errors
     /// `GP-01` for too little memory, `GP-02` when the card fails.
     fn ridge_path(&self, factor: &PathFactor<'_>) -> Result<Box<dyn RidgePath>>;
+}
+
+/// Cards at work for one run, and what became of them. Copies share their state.
+#[derive(Debug, Clone)]
+pub struct Offload {
+    cards: Arc<dyn Accelerator>,
+    /// Whether the CPU may take over when they fail.
+    replaceable: bool,
+    lost: Arc<OnceLock<Warning>>,
+}
+
+impl Offload {
+    /// Work goes to `cards`; where they fail the CPU takes over if it is `replaceable`, and does the rest of the run.
+    pub fn new(cards: Arc<dyn Accelerator>, replaceable: bool) -> Offload {
+        Offload { cards, replaceable, lost: Arc::new(OnceLock::new()) }
+    }
+
+    /// What the cards are, for the record.
+    pub fn describe(&self) -> String {
+        self.cards.describe()
+    }
+
+    /// That the CPU took over, and why.
+    pub fn lost(&self) -> Option<&Warning> {
+        self.lost.get()
+    }
+
+    /// Does something on the cards; nothing where the CPU has to.
+    ///
+    /// # Errors
+    /// Those of the cards, unless the CPU may take over; and those that are the numbers'.
+    pub fn attempt<T>(&self, work: impl FnOnce(&dyn Accelerator) -> Result<T>) -> Result<Option<T>> {
+        if self.lost.get().is_some() {
+            return Ok(None);
+        }
+        match work(&*self.cards) {
+            Ok(done) => Ok(Some(done)),
+            Err(e) if self.replaceable && is_of_cards(&e) => {
+                self.lost.get_or_init(|| super::on_the_cpu(&e));
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The eigendecomposition of a symmetric matrix, as [`eigh`]: float64 on the cards where they have a solver.
+    ///
+    /// # Errors
+    /// As [`eigh`] and [`Offload::attempt`].
+    pub fn eigh<T: Real>(offload: Option<&Offload>, matrix: Array2<T>) -> Result<Spectrum<T>> {
+        if let Some(offload) = offload.filter(|_| T::ROUNDOFF == f64::ROUNDOFF && matrix.nrows() >= LEAST_ORDER) {
+            let done = offload.attempt(|cards| {
+                let wide = matrix.mapv(|v| v.wide());
+                if let Some(bad) = wide.iter().find(|v| !v.is_finite()) {
+                    return Err(Error::new(Code::Nu01, "eigendecomposition", format!("the Gram matrix holds {bad}"))
+                        .expected("finite values"));
+                }
+                cards.eigh(wide.view())
+            })?;
+            if let Some(Spectrum { values, vectors }) = done.flatten() {
+                return Ok(Spectrum { values: values.mapv(T::of), vectors: vectors.mapv(T::of) });
+            }
+        }
+        eigh(matrix)
+    }
+}
+
+/// Smaller matrices are decomposed before they would have been copied.
+const LEAST_ORDER: usize = 256;
+
+fn is_of_cards(error: &Error) -> bool {
+    matches!(error.code(), Code::Gp01 | Code::Gp02 | Code::Gp03)
 }
 
 /// The factor of a training set: predictions are `projected · diag(1 / (values + alpha)) · vectorsᵀ · right`.

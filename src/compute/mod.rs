@@ -9,22 +9,22 @@ pub mod device;
 use std::path::Path;
 use std::sync::Arc;
 
-use device::{Accelerator, Device};
+use device::{Accelerator, Device, Offload};
 
 use crate::error::{Error, Result, Warning};
 
-/// What a user's choice of device comes to: the cards, or none for the CPU, and a warning where `auto` found none.
+/// What a user's choice of device comes to: cards, or none for the CPU, and a warning where `auto` found none.
 ///
 /// # Errors
 /// `FL-01` when cards were asked for and there are none, or the program was built without them; `GP-*` when they cannot be
 /// used. With [`Device::Auto`] these are the warning.
-pub fn open(device: Device, cache: Option<&Path>) -> Result<(Option<Arc<dyn Accelerator>>, Option<Warning>)> {
+pub fn open(device: Device, cache: Option<&Path>) -> Result<(Option<Offload>, Option<Warning>)> {
     let opened = match device {
         Device::Cpu => return Ok((None, None)),
         _ => cards(device, cache),
     };
     match (opened, device) {
-        (Ok(found), _) => Ok((Some(found), None)),
+        (Ok(found), _) => Ok((Some(Offload::new(found, device == Device::Auto)), None)),
         (Err(e), Device::Auto) => Ok((None, Some(on_the_cpu(&e)))),
         (Err(e), _) => Err(e),
     }

@@ -22,7 +22,7 @@ use crate::io::{digest_file, file_name};
 use crate::record::InputRecord;
 use crate::responses::{Cohort, Responses};
 use crate::stimuli::Stimuli;
-use crate::store::StateCache;
+use crate::store::{StateCache, default_cache_folder};
 use crate::study::{Plan, ResponseTables};
 use crate::subjects::{SubjectColumns, SubjectGroups};
 use crate::watch::Watch;
@@ -67,6 +67,8 @@ pub struct Prepared {
     pub groups: Option<SubjectGroups>,
     /// Every file that was read.
     pub inputs: Vec<InputRecord>,
+    /// The cards that take part, if any.
+    pub offload: Option<Offload>,
     /// What the user must know.
     pub warnings: Vec<Warning>,
 }
@@ -256,6 +258,9 @@ pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
             found.input("fine-tuning texts", path, digest);
         }
     }
+    let opened = found.keep(compute::open(plan.device, default_cache_folder().ok().as_deref()));
+    let (offload, warning) = opened.unwrap_or_default();
+    found.warnings.extend(warning);
     Problems::check(found.problems)?;
     plan.checkpoints.retain(|c| !left_out.contains(&c.label));
     match (stimuli, design.zip(confounds), joined, folds) {
@@ -279,6 +284,7 @@ pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
                 finetuning,
                 groups,
                 inputs: found.inputs,
+                offload,
                 warnings: found.warnings,
             })
         }

@@ -12,6 +12,7 @@ use super::spec::{AlphasSection, FoldKind, StudySpec};
 use super::trials::{self, TrialsPlan};
 use crate::compare::{Lineage, Settings, base_of};
 use crate::compute::cpu;
+use crate::compute::device::Device;
 use crate::encoder::{CheckpointSpec, Context, LongText, Pooling, Source};
 use crate::encoding::engine::Precision;
 use crate::encoding::{AlphaGrid, FoldSpec, MetricName, ScoreName};
@@ -40,6 +41,8 @@ pub struct Overrides {
     pub unique: UniqueLayers,
     /// `--precision`
     pub precision: Precision,
+    /// `--device`
+    pub device: Device,
     /// `--memory`, in bytes
     pub memory: Option<u64>,
     /// `--context`
@@ -126,6 +129,8 @@ pub struct Plan {
     pub unique: UniqueLayers,
     /// Number type of the ridge arithmetic.
     pub precision: Precision,
+    /// What computes it.
+    pub device: Device,
     /// Bytes that the encoding models may use.
     pub memory: u64,
     /// The checkpoints, the reference first.
@@ -310,6 +315,7 @@ impl Plan {
             score: spec.encoding.score.unwrap_or(ScoreName::Cod),
             unique: overrides.unique,
             precision: overrides.precision,
+            device: overrides.device,
             memory: overrides.memory.unwrap_or_else(cpu::default_memory),
             checkpoints,
             lineage: overrides.lineage.clone(),

@@ -15,6 +15,7 @@ mod banded;
 mod bands;
 mod choice;
 mod narrow;
+mod offload;
 mod refit;
 mod rows;
 mod search;
@@ -36,6 +37,7 @@ use super::alphas::AlphaGrid;
 use super::cv::CvFit;
 use super::folds::Folds;
 use crate::compute::cpu::{self, Real};
+use crate::compute::device::Offload;
 use crate::error::{Code, Error, Result};
 use crate::watch::Watch;
 
@@ -87,6 +89,8 @@ pub struct Options {
     pub memory: Option<u64>,
     /// Factor of each column after z-scoring (banded ridge); none for 1 throughout.
     pub scale: Option<Vec<f64>>,
+    /// Cards that decompose training sets and search alphas; none for the CPU.
+    pub offload: Option<Offload>,
 }
 
 /// Responses that are read in blocks of targets.
@@ -429,7 +433,10 @@ impl<'a, T: Real> Engine<'a, T> {
             let prepare = |without: &[usize; 2]| {
                 self.watch.check()?;
                 self.decompositions.fetch_add(1, Ordering::Relaxed);
-                Ok(Prepared::new(self.system(without, None).factor()?, self.options.precision))
+                Ok(Prepared::new(
+                    self.system(without, None).factor_on(self.options.offload.as_ref())?,
+                    self.options.precision,
+                ))
             };
             let prepared = wave.par_iter().map(prepare).collect::<Result<Vec<_>>>()?;
             *seconds += clock.elapsed().as_secs_f64();

@@ -42,6 +42,11 @@ pub(super) fn rounding(noise: f64, sse: f64) -> f64 {
     2.0 * f32::ROUNDOFF * (noise * sse).sqrt()
 }
 
+/// Expected square of the rounding error of a float32 sum of `terms` products, see [`Plan::sweep`].
+pub(super) fn walk(terms: usize) -> f64 {
+    SAFETY * SAFETY * (terms as f64 / 2.0 + 4.0)
+}
+
 /// Memory of the stacks of one thread, used again and again.
 #[derive(Debug)]
 pub(super) struct Scratch<T> {
@@ -144,7 +149,7 @@ impl Plan {
         }
         let inverse = |a: usize, j: usize| 1.0 / (values[j] + alphas[a]);
         let u = f32::ROUNDOFF;
-        let rounding = SAFETY * SAFETY * (k as f64 / 2.0 + 4.0);
+        let rounding = walk(k);
         let mut noise = Array2::from_shape_fn((alphas.len(), k), |(a, j)| rounding * inverse(a, j).powi(2));
         for (a, c) in others.iter().zip(coefficients.rows()) {
             for j in 0..k {
