@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::study::npy;
 use crate::support::{brainscore, skip};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cuda");
@@ -241,4 +242,109 @@ fn compiled_kernels_are_kept_and_checked() {
     assert_eq!(first.len(), brainscore::compute::cuda::SOURCES.len());
     std::fs::write(&first[0].0, b"damaged").unwrap();
     assert_eq!(run(), first);
+}
+
+/// A float64 array as a file.
+fn array(path: &Path, rows: usize, columns: usize, value: impl Fn(usize, usize) -> f64) {
+    let bytes: Vec<u8> = (0..rows)
+        .flat_map(|i| (0..columns).map(move |j| (i, j)))
+        .flat_map(|(i, j)| value(i, j).to_le_bytes())
+        .collect();
+    let shape = if columns == 1 { format!("({rows},)") } else { format!("({rows}, {columns})") };
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}");
+    std::fs::write(path, npy(&header, &bytes)).unwrap();
+}
+
+/// Features, responses and folds: some targets driven by the features, one constant; one feature constant.
+fn problem(folder: &Path, rows: usize, features: usize, targets: usize) {
+    let noise = |at: usize| ((at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / 8_388_608.0 - 1.0;
+    let x = move |i: usize, j: usize| if j == 1 { 0.1 } else { noise(i * 1013 + j) };
+    array(&folder.join("x.npy"), rows, features, x);
+    array(&folder.join("y.npy"), rows, targets, move |i, t| match t {
+        0 if targets > 1 => 3.0,
+        t => x(i, t % features) * (t % 4) as f64 + x(i, (t * 7) % features) + 2.0 * noise(900_001 + i * 509 + t),
+    });
+    array(&folder.join("folds.npy"), rows, 1, |i, _| (i * 4 / rows) as f64);
+}
+
+/// Fits, and returns the scores: text, and numbers where they are some.
+fn fitted(command: &mut Command, folder: &Path, flags: &[&str]) -> (Output, Vec<Vec<String>>) {
+    let out = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.join(name);
+    let (x, y, folds) = (place("x.npy"), place("y.npy"), place("folds.npy"));
+    command.arg("fit").arg("--x").arg(x).arg("--y").arg(y).arg("--folds").arg(folds).args(flags);
+    let output = command.args(["--threads", "2", "--json", "--out"]).arg(out.path().join("fit")).output().unwrap();
+    let scores = std::fs::read_to_string(out.path().join("fit/scores.csv")).unwrap_or_default();
+    (output, scores.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect())
+}
+
+/// The same alphas, and scores to rounding.
+fn assert_same(a: &[Vec<String>], b: &[Vec<String>], what: &str) {
+    assert!(a.len() > 2 && a.len() == b.len(), "{what}: {} and {} rows", a.len(), b.len());
+    for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+        match (a.parse::<f64>(), b.parse::<f64>()) {
+            (Ok(x), Ok(y)) => assert!((x - y).abs() <= 1e-9 * (1.0 + x.abs()), "{what}: {x} {y}"),
+            _ => assert_eq!(a, b, "{what}"),
+        }
+    }
+}
+
+/// The ridge engine with cards and without: n > p and n < p, one target and many, cards that are small, two, or lost.
+#[test]
+fn the_engine_chooses_and_scores_alike_on_cards() {
+    let Some(driver) = driver() else { return };
+    for (rows, features, targets) in [(64, 9, 33), (48, 70, 130), (40, 90, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        problem(folder.path(), rows, features, targets);
+        for precision in ["double", "mixed"] {
+            let flags = ["--precision", precision];
+            let (_, own) = fitted(&mut brainscore(), folder.path(), &flags);
+            let what = format!("{rows} × {features}, {targets} targets, {precision}");
+            let on = |device: &str, settings: &[(&str, &str)]| {
+                fitted(&mut emulated(driver, settings), folder.path(), &[&flags[..], &["--device", device]].concat())
+            };
+            let (output, scores) = on("cuda", &[]);
+            assert_same(&own, &scores, &what);
+            assert!(json(&output)["device"].as_str().unwrap().contains("Emulated card 0"), "{output:?}");
+            if (features, precision) != (70, "mixed") {
+                continue;
+            }
+            let (output, scores) = on("cuda", &[("EMULATED_DEVICES", "2")]);
+            assert_same(&own, &scores, "two cards");
+            assert!(json(&output)["device"].as_str().unwrap().contains("Emulated card 1"), "{output:?}");
+            // Too small for a block, then for anything.
+            for (memory, enough) in [("190000", true), ("60000", false)] {
+                let (output, scores) = on("auto", &[("EMULATED_MEMORY", memory)]);
+                assert_same(&own, &scores, memory);
+                assert_eq!(json(&output)["warnings"].as_array().unwrap().is_empty(), enough, "{output:?}");
+            }
+            // Lost on the way: the CPU goes on under auto, and nothing is left behind under cuda.
+            let lost = [("EMULATED_LOSE_AFTER", "9")];
+            let (output, scores) = on("auto", &lost);
+            assert_same(&own, &scores, "a lost card");
+            assert!(json(&output)["warnings"][0]["code"] == "GP-02", "{output:?}");
+            let (output, scores) = on("cuda", &lost);
+            assert_eq!((output.status.code(), scores.len()), (Some(5), 0), "{output:?}");
+        }
+    }
+}
+
+/// `auto` without a card says so once; `cuda` is refused before anything is computed.
+#[test]
+fn auto_falls_back_with_a_warning() {
+    let (folder, nothing) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    problem(folder.path(), 40, 5, 3);
+    let bare = |device: &str| {
+        let mut command = brainscore();
+        command.env("LD_LIBRARY_PATH", nothing.path()).env("CUDA_VISIBLE_DEVICES", "");
+        fitted(&mut command, folder.path(), &["--device", device])
+    };
+    let (plain, own) = fitted(&mut brainscore(), folder.path(), &[]);
+    assert_eq!((&json(&plain)["device"], plain.stderr.len()), (&Value::from("cpu"), 0), "{plain:?}");
+    let (output, scores) = bare("auto");
+    assert_same(&own, &scores, "auto");
+    assert_eq!(json(&output)["warnings"][0]["code"], "FL-01");
+    assert_eq!(String::from_utf8_lossy(&output.stderr).matches("[FL-01]").count(), 1, "{output:?}");
+    let (output, scores) = bare("cuda");
+    assert_eq!((output.status.code(), scores.len()), (Some(5), 0), "{output:?}");
 }

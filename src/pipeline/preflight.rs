@@ -12,6 +12,7 @@ use super::states::{Extraction, extract};
 use super::whole::WholeRuns;
 use super::{narrative, tables, trials};
 use crate::compare::base_of;
+use crate::compute::device::Offload;
 use crate::encoder::{Checkpoint, CheckpointSpec, Pooling, Tokens};
 use crate::encoding::{Folds, is_constant};
 use crate::error::{Code, Error, Problems, Result, Warning, first_five};
@@ -258,7 +259,7 @@ pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
             found.input("fine-tuning texts", path, digest);
         }
     }
-    let opened = found.keep(compute::open(plan.device, default_cache_folder().ok().as_deref()));
+    let opened = found.keep(crate::compute::open(plan.device, default_cache_folder().ok().as_deref()));
     let (offload, warning) = opened.unwrap_or_default();
     found.warnings.extend(warning);
     Problems::check(found.problems)?;
