@@ -26,6 +26,9 @@ pub(super) struct DoctorArgs {
     /// Check kernels on every shape of the table.
     #[arg(long)]
     pub thorough: bool,
+    /// Measure kernels on a card with so many held-out rows, eigenvalues, targets and alphas.
+    #[arg(long, value_name = "ROWS,K,TARGETS,ALPHAS", num_args = 0..=1, value_parser = shape, default_missing_value = "600,1000,30000,20")]
+    pub measure: Option<[usize; 4]>,
     /// Compile the kernels for these architectures, separated by commas.
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = architecture)]
     pub compile: Vec<String>,
@@ -46,6 +49,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Option<Status>, Problems> {
     let spec = DoctorSpec {
         device: args.device,
         thorough: args.thorough,
+        measure: args.measure,
         compile: args.compile.clone(),
         into: args.into.clone(),
     };
@@ -114,6 +118,18 @@ fn say_cards(cuda: &CudaFound) {
         let worst = own().map(|c| c.error).fold(0.0, f64::max);
         say(&format!("kernel      {kernel}: largest error {worst:.1e} over {} shapes", own().count()));
     }
+    for m in &cuda.measured {
+        say(&format!(
+            "measured    {} ({}): {:.3} ms, {:.1} GB/s ({:.0} % of a copy), {:.2} TFLOP/s ({:.0} % of a product)",
+            m.what,
+            m.shape,
+            1e3 * m.seconds,
+            m.bytes_per_second / 1e9,
+            100.0 * m.of_copy,
+            m.flops_per_second / 1e12,
+            100.0 * m.of_product
+        ));
+    }
     say(&format!("checks      {} of {} agree with the CPU", cuda.checks.len() - cuda.failed, cuda.checks.len()));
 }
 
@@ -123,4 +139,10 @@ fn say_cards(_: &CudaFound) {}
 fn architecture(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix("sm_").filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_alphanumeric()));
     digits.map(|_| text.to_owned()).ok_or_else(|| "expected an architecture such as sm_90".to_owned())
+}
+
+fn shape(text: &str) -> Result<[usize; 4], String> {
+    let numbers: Vec<usize> =
+        text.split(',').filter_map(|n| n.parse().ok()).filter(|n| (1..1 << 24).contains(n)).collect();
+    <[usize; 4]>::try_from(numbers).map_err(|_| "expected four numbers such as 600,1000,30000,20".to_owned())
 }

@@ -16,6 +16,8 @@ pub struct DoctorSpec {
     pub device: Device,
     /// Check the kernels on every shape of the table, not on a few.
     pub thorough: bool,
+    /// Measure kernels, too: rows, eigenvalues, targets, alphas.
+    pub measure: Option<[usize; 4]>,
     /// Compile the kernels for these architectures, e.g. `sm_90`; needs NVRTC and no card.
     pub compile: Vec<String>,
     /// Where the compiled kernels go; they are only counted without it.
@@ -64,6 +66,9 @@ pub struct CudaFound {
     pub checks: Vec<crate::compute::cuda::check::Check>,
     /// How many of them failed.
     pub failed: usize,
+    /// How fast kernels are on the first card, where that was asked.
+    #[cfg(feature = "cuda")]
+    pub measured: Vec<crate::compute::cuda::Measured>,
 }
 
 /// A card and what is free of it.
@@ -160,6 +165,9 @@ fn look(spec: &DoctorSpec, cache: Option<&std::path::Path>) -> Result<Option<Cud
             found.cards.push(CardFound { card, free, libraries: gpu.libraries() });
         }
         found.checks = run(&cards, if spec.thorough { Extent::Thorough } else { Extent::Quick })?;
+        if let (Some(gpu), Some([rows, k, targets, alphas])) = (cards.gpus().first(), spec.measure) {
+            found.measured = gpu.measure(crate::compute::cuda::MeasuredShape { rows, k, targets, alphas })?;
+        }
         found.failed = found.checks.iter().filter(|c| !Check::passed(c)).count();
     }
     Ok(Some(found))
