@@ -10,14 +10,14 @@ use brainscore::error::Code;
 use brainscore::ids::Digest;
 use brainscore::io::nifti::Reader;
 use brainscore::io::table::Table;
-use brainscore::io::{npy, pickle, tar, textgrid};
+use brainscore::io::{gifti, npy, pickle, sparse, tar, textgrid};
 use brainscore::study::StudySpec;
 
 /// A reader by its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All readers.
-pub const ALL: [Target; 8] = [
+pub const ALL: [Target; 10] = [
     ("nifti", nifti),
     ("npy", npy_array),
     ("pickle", pickled_array),
@@ -26,6 +26,8 @@ pub const ALL: [Target; 8] = [
     ("table", table),
     ("textgrid", praat),
     ("study", study),
+    ("gifti", surface),
+    ("sparse", matrix),
 ];
 
 fn nifti(bytes: &[u8]) {
@@ -71,6 +73,16 @@ fn praat(bytes: &[u8]) {
 fn study(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         StudySpec::parse(text, Path::new("study.toml")).ok();
+    }
+}
+
+fn surface(bytes: &[u8]) {
+    gifti::parse(bytes, Path::new("fuzz.surf.gii")).ok();
+}
+
+fn matrix(bytes: &[u8]) {
+    if let Ok(found) = sparse::Sparse::parse(bytes, Path::new("fuzz.npz")) {
+        assert!(found.entries().all(|(row, column, _)| row < found.rows && column < found.columns));
     }
 }
 

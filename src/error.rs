@@ -140,6 +140,9 @@ codes! {
     Ni19 = "NI-19", Input, "an image holds NaN or infinite values where they count";
     Ni20 = "NI-20", Input, "a run is constant or a mask is empty";
     Ni21 = "NI-21", Input, "two images do not overlap";
+    Gi01 = "GI-01", Input, "a file is no GIFTI document";
+    Gi02 = "GI-02", Input, "an array of a GIFTI file is damaged";
+    Gi03 = "GI-03", Input, "a GIFTI file holds no surface";
     Ev01 = "EV-01", Input, "an events file is empty or lacks a column";
     Ev02 = "EV-02", Input, "an events file is not separated by tabs";
     Ev03 = "EV-03", Input, "an events file is no clean table";
@@ -155,6 +158,10 @@ codes! {
     Ro02 = "RO-02", Input, "an atlas label is empty or stands twice";
     Ro04 = "RO-04", Input, "an image is no atlas";
     Ro07 = "RO-07", Input, "too many maps of an atlas are empty where the data are";
+    Ns01 = "NS-01", Input, "a database of studies lacks a file, a feature or a term";
+    Ns02 = "NS-02", Input, "parts of a database of studies do not belong together";
+    Ns03 = "NS-03", Input, "a file of a database of studies is damaged";
+    Ns04 = "NS-04", Input, "a selection of studies leaves nothing to compare";
     At01 = "AT-01", Environment, "a file that was fetched is not what it should be";
     At02 = "AT-02", Environment, "a file could not be fetched";
     At03 = "AT-03", Input, "an address is not encrypted";

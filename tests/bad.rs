@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::brainscore;
 use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
-use crate::{atlas, bad_bold, batch, runs, windows};
+use crate::{atlas, bad_bold, batch, gifti, neurosynth, runs, windows};
 
 struct Case {
     name: &'static str,
@@ -352,6 +352,10 @@ const ELSEWHERE: &[(Code, &str)] = &[
     (Code::Ix02, "cli::an_interrupt_leaves_nothing"),
 ];
 
+/// The codes that have their cases in other files.
+const OTHERS: &[fn() -> Vec<Code>] =
+    &[atlas::codes, bad_bold::codes, batch::codes, gifti::codes, neurosynth::codes, runs::codes, windows::codes];
+
 fn compare(study: &TinyStudy, checkpoint: &str, flags: &[&str]) -> Output {
     let here = study.dir.path().to_str().unwrap();
     let mut command = brainscore();
@@ -409,10 +413,7 @@ fn every_code_has_a_case() {
     let missing: Vec<&str> = Code::ALL
         .iter()
         .filter(|code| !CASES.iter().any(|case| code_of(case) == **code) && !ELSEWHERE.iter().any(|(c, _)| c == *code))
-        .filter(|code| !bad_bold::codes().contains(code) && !windows::codes().contains(code))
-        .filter(|code| {
-            !atlas::codes().contains(code) && !runs::codes().contains(code) && !batch::codes().contains(code)
-        })
+        .filter(|code| !OTHERS.iter().any(|codes| codes().contains(code)))
         .map(|code| code.as_str())
         .collect();
     assert!(missing.is_empty(), "no case for {missing:?}");

@@ -46,6 +46,10 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
             include_bytes!("../examples/ds000212/study.toml").to_vec(),
             include_bytes!("../examples/alice2016/study.toml").to_vec(),
         ],
+        "gifti" => ["ASCII", "Base64Binary", "GZipBase64Binary"]
+            .map(|encoding| crate::gifti::tetrahedron(encoding, false).into_bytes())
+            .to_vec(),
+        "sparse" => vec![crate::neurosynth::archive("csc", &[3, 2], &[0, 1, 2], &[0, 2], &[0.5, 1.0])],
         other => panic!("no seeds for {other}"),
     }
 }

@@ -238,11 +238,16 @@ impl Mask {
         self.digest
     }
 
+    /// The grid of the file.
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
     /// The mask on another grid, by the nearest voxel.
     ///
     /// # Errors
     /// `NI-21` when the grids do not overlap; `NI-20` when nothing of the mask is left.
-    pub(super) fn on(&self, grid: &Grid) -> Result<Vec<bool>> {
+    pub fn on(&self, grid: &Grid) -> Result<Vec<bool>> {
         if grid.same_as(&self.grid) {
             return Ok(self.inside.clone());
         }

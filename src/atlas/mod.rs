@@ -11,6 +11,7 @@
 
 mod cache;
 mod maps;
+pub mod neurosynth;
 mod parcellate;
 mod projector;
 mod registry;

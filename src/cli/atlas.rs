@@ -15,6 +15,8 @@ Examples:
   brainscore atlas show difumo-1024
   brainscore atlas fetch difumo-1024 --out atlases
       Downloads into atlases/difumo-1024; a transfer that was cut goes on where it stopped.
+  brainscore atlas neurosynth --database neurosynth-v7 --recipe tom --out tom.nii.gz
+      Computes the map of theory of mind from a database of studies.
 Nothing else of this program downloads an atlas: any maps and labels can be given by their files.";
 
 #[derive(Debug, clap::Args)]
@@ -46,10 +48,16 @@ pub(super) enum Action {
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         out: Option<PathBuf>,
     },
+    /// Compute a meta-analytic map (MKDA) from a database of studies: NeuroSynth, or NeuroQuery.
+    #[command(after_help = super::neurosynth::EXAMPLES)]
+    Neurosynth(super::neurosynth::NeurosynthArgs),
 }
 
 /// Runs the command.
 pub(super) fn run(args: &AtlasArgs) -> Result<(), Problems> {
+    if let Action::Neurosynth(wanted) = &args.action {
+        return super::neurosynth::run(wanted, args.json);
+    }
     let all = registry(args.registry.as_deref())?;
     match &args.action {
         Action::List if args.json => say(&json!(all).to_string()),
@@ -78,6 +86,8 @@ pub(super) fn run(args: &AtlasArgs) -> Result<(), Problems> {
                 say(&folder.display().to_string());
             }
         }
+        // Needs no registry.
+        Action::Neurosynth(_) => {}
     }
     Ok(())
 }

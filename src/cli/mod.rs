@@ -6,6 +6,7 @@ mod audit;
 mod commands;
 mod doctor;
 mod messages;
+mod neurosynth;
 mod parcellate;
 mod progress;
 mod resample;

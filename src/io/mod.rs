@@ -3,10 +3,13 @@
 pub mod atomic;
 pub mod bounded;
 pub mod download;
+pub mod gifti;
 pub mod matrix;
 pub mod nifti;
 pub mod npy;
 pub mod pickle;
+pub mod records;
+pub mod sparse;
 pub mod table;
 pub mod tar;
 mod text_table;

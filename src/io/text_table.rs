@@ -56,13 +56,18 @@ pub(super) fn check(text: &str, separator: u8, path: &Path) -> Result<Structure>
     Ok(Structure { lines })
 }
 
-struct Record {
-    end: usize,
-    fields: usize,
-    lines: usize,
+/// Where a record ends, and what it is made of.
+pub(super) struct Record {
+    /// First byte after it.
+    pub end: usize,
+    /// Number of its fields.
+    pub fields: usize,
+    /// Lines that it takes.
+    pub lines: usize,
 }
 
-fn scan_record(bytes: &[u8], start: usize, line: usize, separator: u8, path: &Path) -> Result<Record> {
+/// The record that begins at byte `start`, which is in line `line`.
+pub(super) fn scan_record(bytes: &[u8], start: usize, line: usize, separator: u8, path: &Path) -> Result<Record> {
     let mut fields = 1;
     let mut at = start;
     let mut lines = 0;
