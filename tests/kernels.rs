@@ -313,7 +313,7 @@ fn the_engine_chooses_and_scores_alike_on_cards() {
             assert_same(&own, &scores, "two cards");
             assert!(json(&output)["device"].as_str().unwrap().contains("Emulated card 1"), "{output:?}");
             // Too small for a block, then for anything.
-            for (memory, enough) in [("190000", true), ("60000", false)] {
+            for (memory, enough) in [("60000", true), ("20000", false)] {
                 let (output, scores) = on("auto", &[("EMULATED_MEMORY", memory)]);
                 assert_same(&own, &scores, memory);
                 assert_eq!(json(&output)["warnings"].as_array().unwrap().is_empty(), enough, "{output:?}");
