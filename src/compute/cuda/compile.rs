@@ -101,7 +101,7 @@ fn compile(source: &Source, architecture: &str) -> Result<Vec<u8>> {
     let mut options: Vec<String> = OPTIONS.iter().map(|o| (*o).to_owned()).collect();
     options.push(format!("--gpu-architecture={architecture}"));
     // SAFETY: `program` was created above and is destroyed below, after its last use; `text` outlives it.
-    let compiled = unsafe {
+    unsafe {
         let done = nvrtc::compile_program(program, &options);
         let result = match done {
             Ok(()) => cubin(program),
@@ -120,8 +120,7 @@ fn compile(source: &Source, architecture: &str) -> Result<Vec<u8>> {
         };
         nvrtc::destroy_program(program).ok();
         result
-    };
-    compiled
+    }
 }
 
 /// The code of a compiled program.
