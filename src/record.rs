@@ -92,6 +92,9 @@ pub struct PlanRecord {
     /// Which layers got `unique cod`.
     #[serde(default)]
     pub unique: String,
+    /// Principal components of a model's features that each fit was confined to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<usize>,
     /// Bytes that the encoding models may use.
     #[serde(default)]
     pub memory: u64,

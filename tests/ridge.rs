@@ -153,3 +153,85 @@ fn the_program_fits_arrays() {
         }
     }
 }
+
+/// `--combine`: columns side by side are what they are in one file; the weights of a mixture sum to 1.
+#[test]
+fn the_program_combines_feature_spaces() {
+    let place = crate::support::hostile_dir();
+    let file = |name: &str| place.path().join(name);
+    let value = |i: usize, j: usize, by: usize| ((i * 37 + j * 101 + i * j * 13 + by * 11) % 97) as f64 / 48.5 - 1.0;
+    let array = |columns: usize, by: usize| Array2::from_shape_fn((48, columns), |(i, j)| value(i, j, by));
+    let (a, b) = (array(5, 1), array(70, 2));
+    let both = ndarray::concatenate![ndarray::Axis(1), a, b];
+    let signal = a.slice(ndarray::s![.., ..4]).to_owned() + b.slice(ndarray::s![.., ..4]);
+    let y = array(4, 3) + signal;
+    for (name, array) in [("a.npy", &a), ("b.npy", &b), ("both.npy", &both), ("y.npy", &y)] {
+        npy::write(&file(name), array.view()).unwrap();
+    }
+    npy::write(&file("fold.npy"), Array2::from_shape_fn((48, 1), |(i, _)| (i / 12) as f64).view()).unwrap();
+    let run = |x: &[&str], more: &[&str], out: &str| {
+        let mut command = crate::support::brainscore();
+        command.arg("fit").args(["--precision", "double"]).args(more);
+        x.iter().for_each(|x| _ = command.arg("--x").arg(file(x)));
+        for (flag, path) in [("--y", "y.npy"), ("--folds", "fold.npy"), ("--out", out)] {
+            command.arg(flag).arg(file(path));
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        brainscore::io::table::Table::read(&file(out).join("scores.csv")).unwrap()
+    };
+    let spaces = |table: &brainscore::io::table::Table| -> Vec<String> {
+        table.texts("feature_space").unwrap().into_iter().flatten().collect()
+    };
+    let cods = |table: &brainscore::io::table::Table, space: &str| -> Vec<f64> {
+        let named = spaces(table);
+        let values = table.numbers("cod").unwrap();
+        let own = named.iter().zip(values).filter(|(name, _)| *name == space);
+        own.map(|(_, v)| if let brainscore::io::table::Number::Finite(v) = v { v } else { f64::NAN }).collect()
+    };
+    let together = run(&["a.npy", "b.npy"], &["--combine", "concat,stack"], "together");
+    let one = run(&["both.npy"], &[], "one");
+    assert_eq!(cods(&together, "concat"), cods(&one, "both"));
+    let mean = |v: Vec<f64>| v.iter().sum::<f64>() / v.len() as f64;
+    assert!(mean(cods(&together, "stack")) > mean(cods(&together, "a")).max(mean(cods(&together, "b"))) - 0.05);
+    let weights = brainscore::io::table::Table::read(&file("together/stack.csv")).unwrap();
+    assert_eq!(spaces(&weights), ["a", "a", "a", "a", "b", "b", "b", "b"]);
+    let sum = |v: Vec<brainscore::io::table::Number>| -> f64 {
+        v.iter().map(|v| if let brainscore::io::table::Number::Finite(v) = v { *v } else { f64::NAN }).sum()
+    };
+    assert!((sum(weights.numbers("weight_mean").unwrap()) - 4.0).abs() < 1e-9);
+    let confined = run(&["b.npy"], &["--pca", "3"], "confined");
+    assert_ne!(cods(&confined, "b"), cods(&together, "b"));
+}
+
+/// Ridge on principal components of each training set, against scikit-learn's pipeline (tests/golden/components).
+#[test]
+fn components_are_those_of_the_training_rows() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/components/components.json");
+    let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(folder).unwrap()).unwrap();
+    for case in &cases {
+        let size = |name: &str| case[name].as_u64().unwrap() as usize;
+        let (n, p, t, k) = (size("n"), size("p"), size("t"), size("k"));
+        let value =
+            |i: usize, j: usize, by: usize| ((i * 37 + j * 101 + i * j * 13 + by * 11) % 97) as f64 / 48.5 - 1.0;
+        let left = Array2::from_shape_fn((n, 9), |(i, j)| value(i, j, 1) / (1 + j) as f64);
+        let x = left.dot(&Array2::from_shape_fn((9, p), |(i, j)| value(i, j, 2)))
+            + Array2::from_shape_fn((n, p), |(i, j)| 0.2 * value(i, j, 3));
+        let y = x.slice(ndarray::s![.., ..5]).dot(&Array2::from_shape_fn((5, t), |(i, j)| value(i, j, 4)))
+            + Array2::from_shape_fn((n, t), |(i, j)| value(i, j, 5));
+        let folds = Folds::from_labels(&(0..n).map(|i| i * k / n).collect::<Vec<_>>());
+        let alphas = case["alphas"].as_array().unwrap().iter().map(|a| a.as_f64().unwrap()).collect();
+        let grid = AlphaGrid::given(alphas).unwrap();
+        for precision in [Precision::Double, Precision::Mixed] {
+            let options = Options { precision, components: Some(size("components")), ..Options::default() };
+            let (fit, _) = engine::fit(x.view(), y.view(), &folds, &grid, &options, &Quiet).unwrap();
+            for ((fold, target), chosen) in fit.chosen.indexed_iter() {
+                assert_eq!(grid.values[*chosen], case["chosen"][fold][target].as_f64().unwrap());
+            }
+            for ((row, target), found) in fit.predicted.indexed_iter() {
+                let expected = case["predicted"][row][target].as_f64().unwrap();
+                assert!((found - expected).abs() < 1e-8, "{n} × {p}: {found} is not {expected}");
+            }
+        }
+    }
+}

@@ -1,3 +1,4 @@
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueHint};
@@ -7,7 +8,7 @@ use crate::compute::device::Device;
 use crate::encoder::{Context, LongText, Pooling};
 use crate::encoding::MetricName;
 use crate::encoding::engine::Precision;
-use crate::pipeline::Want;
+use crate::pipeline::{Combine, Want};
 use crate::study::{FoldKind, UniqueLayers};
 
 const EXAMPLES: &str = "\
@@ -171,6 +172,10 @@ pub(super) struct SharedArgs {
     /// all (about 100 times the work of the plain fits) or none.
     #[arg(long, value_name = "LAYERS", default_value = "best", value_parser = unique_layers)]
     pub unique: UniqueLayers,
+    /// Confine each fit to so many principal components of the features, found on its training rows; leaves out `unique
+    /// cod` [default: the study's, else all].
+    #[arg(long, value_name = "N")]
+    pub pca: Option<NonZeroUsize>,
     /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
     #[arg(long, default_value = "mixed", value_parser = precision)]
     pub precision: Precision,
@@ -273,6 +278,13 @@ pub(super) struct FitArgs {
     /// Seed of the random search.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// Confine each fit to so many principal components of the features, found on its training rows.
+    #[arg(long, value_name = "N", conflicts_with = "bands")]
+    pub pca: Option<NonZeroUsize>,
+    /// Models of all feature spaces together, after each alone: concat (their columns side by side) and stack (their
+    /// predictions mixed per target by weights from the inner folds, in stack.csv).
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "bands", value_parser = combine)]
+    pub combine: Vec<Combine>,
     /// New directory for the scores.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: PathBuf,
@@ -332,15 +344,24 @@ pub(super) struct ReportArgs {
     pub folder: PathBuf,
 }
 
-fn pooling(text: &str) -> Result<Pooling, String> {
-    Pooling::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| {
-        let names: Vec<&str> = Pooling::ALL.iter().map(|p| p.as_str()).collect();
+/// The one of `all` that has this name.
+fn named<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+    all.iter().copied().find(|v| name(*v) == text).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|v| name(*v)).collect();
         format!("expected one of {}", names.join(", "))
     })
 }
 
+fn pooling(text: &str) -> Result<Pooling, String> {
+    named(text, &Pooling::ALL, Pooling::as_str)
+}
+
+fn combine(text: &str) -> Result<Combine, String> {
+    named(text, &Combine::ALL, Combine::as_str)
+}
+
 fn unique_layers(text: &str) -> Result<UniqueLayers, String> {
-    UniqueLayers::ALL.into_iter().find(|u| u.as_str() == text).ok_or_else(|| "expected best, all or none".to_owned())
+    named(text, &UniqueLayers::ALL, UniqueLayers::as_str)
 }
 
 fn fold_kind(text: &str) -> Result<FoldKind, String> {
@@ -351,17 +372,11 @@ fn fold_kind(text: &str) -> Result<FoldKind, String> {
 }
 
 fn metric(text: &str) -> Result<MetricName, String> {
-    MetricName::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(|| {
-        let names: Vec<&str> = MetricName::ALL.iter().map(|m| m.as_str()).collect();
-        format!("expected some of {}", names.join(", "))
-    })
+    named(text, &MetricName::ALL, MetricName::as_str)
 }
 
 fn precision(text: &str) -> Result<Precision, String> {
-    Precision::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| {
-        let names: Vec<&str> = Precision::ALL.iter().map(|p| p.as_str()).collect();
-        format!("expected one of {}", names.join(", "))
-    })
+    named(text, &Precision::ALL, Precision::as_str)
 }
 
 fn long_text(text: &str) -> Result<LongText, String> {

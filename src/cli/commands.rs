@@ -1,3 +1,4 @@
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -98,6 +99,7 @@ pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
         pooling: shared.pooling,
         long_text: shared.long_text,
         unique: shared.unique,
+        pca: shared.pca,
         precision: shared.precision,
         device: shared.device,
         memory: shared.memory,
@@ -227,6 +229,8 @@ fn fit(args: FitArgs) -> Result<(), Problems> {
         band_scales: args.band_scales,
         draws: args.draws,
         seed: args.seed,
+        components: args.pca.map(NonZeroUsize::get),
+        combine: args.combine,
         precision: args.precision,
         device: args.device,
         memory: args.memory,

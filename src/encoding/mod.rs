@@ -10,6 +10,7 @@ mod metric_name;
 pub mod patterns;
 pub mod ridge;
 mod score;
+pub mod stacking;
 mod target_scores;
 
 pub use alphas::{AlphaGrid, EDGE_LIMIT};

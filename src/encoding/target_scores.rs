@@ -1,6 +1,7 @@
 //! Scores of held-out predictions, per target. All sums in float64.
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use pulp::{Arch, NullaryFnOnce};
 
 use super::cv::CvFit;
 use super::folds::Folds;
@@ -61,7 +62,16 @@ pub fn score(y: ArrayView2<'_, f64>, fit: &CvFit, folds: &Folds) -> Vec<TargetSc
     let sums: Vec<FoldSums> = (0..folds.count())
         .map(|fold| FoldSums::new(y.view(), predicted.view(), fit.train_mean.row(fold), folds.test_rows(fold)))
         .collect();
-    (0..y.ncols()).map(|t| score_target(y.nrows(), t, &whole, fit, &sums)).collect()
+    let mut scratch = Scratch::default();
+    (0..y.ncols()).map(|t| score_target(y.nrows(), t, &whole, fit, &sums, &mut scratch)).collect()
+}
+
+/// Values of the folds of one target; memory used again for the next.
+#[derive(Default)]
+struct Scratch {
+    alphas: Vec<f64>,
+    rs: Vec<f64>,
+    test_mean: Vec<f64>,
 }
 
 /// Means, squares about them and extremes of the columns of some rows.
@@ -83,20 +93,7 @@ impl Spread {
             high: vec![f64::NEG_INFINITY; n],
             rows: rows.len(),
         };
-        for row in rows {
-            let extremes = spread.low.iter_mut().zip(&mut spread.high);
-            for ((m, (low, high)), v) in spread.mean.iter_mut().zip(extremes).zip(y.row(*row)) {
-                *m += v;
-                *low = low.min(*v);
-                *high = high.max(*v);
-            }
-        }
-        spread.mean.iter_mut().for_each(|m| *m /= rows.len().max(1) as f64);
-        for row in rows {
-            for ((s, m), v) in spread.squares.iter_mut().zip(&spread.mean).zip(y.row(*row)) {
-                *s += (v - m) * (v - m);
-            }
-        }
+        Arch::new().dispatch(SpreadOf { y, rows, spread: &mut spread });
         spread
     }
 
@@ -109,11 +106,37 @@ impl Spread {
     }
 }
 
+/// The body of [`Spread::of`]: as a type of its own it is compiled for the processor found at run time.
+struct SpreadOf<'a> {
+    y: ArrayView2<'a, f64>,
+    rows: &'a [usize],
+    spread: &'a mut Spread,
+}
+
+impl NullaryFnOnce for SpreadOf<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let SpreadOf { y, rows, spread: Spread { mean, squares, low, high, .. } } = self;
+        for row in rows {
+            let row = y.row(*row);
+            mean.iter_mut().zip(row).for_each(|(m, v)| *m += v);
+            low.iter_mut().zip(row).for_each(|(low, v)| *low = if v < low { *v } else { *low });
+            high.iter_mut().zip(row).for_each(|(high, v)| *high = if v > high { *v } else { *high });
+        }
+        mean.iter_mut().for_each(|m| *m /= rows.len().max(1) as f64);
+        for row in rows {
+            squares.iter_mut().zip(&*mean).zip(y.row(*row)).for_each(|((s, m), v)| *s += (v - m) * (v - m));
+        }
+    }
+}
+
 /// What the scores of one fold are made of, per target.
 struct FoldSums {
     truth: Spread,
-    /// Predictions relative to the training mean: a common offset would hide that they do not vary.
-    predicted: Spread,
+    /// Σ (ŷ − mean ŷ)², of predictions relative to the training mean: a common offset would hide that they do not vary.
+    predicted: Vec<f64>,
     /// Σ (y − ŷ)², Σ (y − ȳ_train)², Σ (y − ȳ)(ŷ − mean ŷ).
     error: Vec<f64>,
     about_train: Vec<f64>,
@@ -127,35 +150,78 @@ impl FoldSums {
         train_mean: ArrayView1<'_, f64>,
         rows: Vec<usize>,
     ) -> FoldSums {
-        let mut relative = predicted.select(Axis(0), &rows);
-        relative -= &train_mean;
-        let all: Vec<usize> = (0..rows.len()).collect();
         let zeros = || vec![0f64; y.ncols()];
-        let (mut error, mut about_train, mut products) = (zeros(), zeros(), zeros());
-        let (truth, predicted) = (Spread::of(y, &rows), Spread::of(relative.view(), &all));
-        for (row, p) in rows.iter().zip(relative.rows()) {
-            let means = truth.mean.iter().zip(&predicted.mean).zip(train_mean);
-            let sums = error.iter_mut().zip(&mut about_train).zip(&mut products);
-            for (((((e, a), xy), ((my, mp), m)), y), p) in sums.zip(means).zip(y.row(*row)).zip(p) {
-                *e += (y - m - p) * (y - m - p);
-                *a += (y - m) * (y - m);
-                *xy += (y - my) * (p - mp);
-            }
-        }
-        FoldSums { truth, predicted, error, about_train, products }
+        let truth = Spread::of(y, &rows);
+        let mut sums = FoldSums { truth, predicted: zeros(), error: zeros(), about_train: zeros(), products: zeros() };
+        Arch::new().dispatch(FoldSumsOf { y, predicted, train_mean, rows: &rows, sums: &mut sums });
+        sums
+    }
+
+    /// Standard deviation of the predictions.
+    fn predicted_sd(&self, target: usize) -> f64 {
+        (self.predicted[target] / self.truth.rows.max(1) as f64).sqrt()
     }
 
     /// Pearson correlation; none when a side does not vary.
     fn r(&self, target: usize) -> Option<f64> {
-        let (a, b) = (self.truth.squares[target], self.predicted.squares[target]);
+        let (a, b) = (self.truth.squares[target], self.predicted[target]);
         (a > 0.0 && b > 0.0).then(|| (self.products[target] / (a * b).sqrt()).clamp(-1.0, 1.0))
     }
 }
 
-fn score_target(n: usize, target: usize, all: &Spread, fit: &CvFit, folds: &[FoldSums]) -> TargetScores {
+/// The body of [`FoldSums::new`].
+struct FoldSumsOf<'a> {
+    y: ArrayView2<'a, f64>,
+    predicted: ArrayView2<'a, f64>,
+    train_mean: ArrayView1<'a, f64>,
+    rows: &'a [usize],
+    sums: &'a mut FoldSums,
+}
+
+impl NullaryFnOnce for FoldSumsOf<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let FoldSumsOf { y, predicted, train_mean, rows, sums } = self;
+        let FoldSums { truth, predicted: squares, error, about_train, products } = sums;
+        let mut mean = vec![0f64; squares.len()];
+        for row in rows {
+            let values = predicted.row(*row);
+            mean.iter_mut().zip(values).zip(train_mean).for_each(|((sum, p), m)| *sum += p - m);
+        }
+        mean.iter_mut().for_each(|m| *m /= rows.len().max(1) as f64);
+        for row in rows {
+            let values = y.row(*row).into_iter().zip(predicted.row(*row)).zip(train_mean);
+            let errors = error.iter_mut().zip(&mut *about_train);
+            for ((e, a), ((y, p), m)) in errors.zip(values.clone()) {
+                *e += (y - m - (p - m)) * (y - m - (p - m));
+                *a += (y - m) * (y - m);
+            }
+            let moments = products.iter_mut().zip(&mut *squares).zip(truth.mean.iter().zip(&mean));
+            for (((xy, pp), (my, mp)), ((y, p), m)) in moments.zip(values) {
+                *xy += (y - my) * (p - m - mp);
+                *pp += (p - m - mp) * (p - m - mp);
+            }
+        }
+    }
+}
+
+fn score_target(
+    n: usize,
+    target: usize,
+    all: &Spread,
+    fit: &CvFit,
+    folds: &[FoldSums],
+    scratch: &mut Scratch,
+) -> TargetScores {
     let last = fit.grid.values.len() - 1;
     let chosen = fit.chosen.column(target);
-    let alphas: Vec<f64> = chosen.iter().map(|c| fit.grid.values[*c]).collect();
+    let Scratch { alphas, rs, test_mean } = scratch;
+    alphas.clear();
+    rs.clear();
+    test_mean.clear();
+    alphas.extend(chosen.iter().map(|c| fit.grid.values[*c]));
     // Where no feature varies no alpha is better than another, and none is "at the edge".
     let at_edge =
         chosen.iter().zip(&fit.varying).filter(|(c, v)| last > 0 && **v > 0 && (**c == 0 || **c == last)).count();
@@ -165,14 +231,13 @@ fn score_target(n: usize, target: usize, all: &Spread, fit: &CvFit, folds: &[Fol
     let mut first_r = None;
     let mut first_test_mean = None;
     let (mut sse, mut reference) = (0.0, 0.0);
-    let (mut rs, mut test_mean) = (Vec::with_capacity(folds.len()), Vec::with_capacity(folds.len()));
     let mut per_fold = Vec::with_capacity(folds.len());
     for (fold, sums) in folds.iter().enumerate() {
         let (error, about_train) = (sums.error[target], sums.about_train[target]);
         let about_test = sums.truth.squares[target];
         sse += error;
         reference += about_train;
-        let spread = sums.predicted.population_sd(target);
+        let spread = sums.predicted_sd(target);
         let fold_reason = if sums.truth.rows < MIN_FOLD_ROWS {
             Some(Reason::FoldTooSmall(fold))
         } else if fit.varying[fold] == 0 {
@@ -209,9 +274,9 @@ fn score_target(n: usize, target: usize, all: &Spread, fit: &CvFit, folds: &[Fol
     TargetScores {
         n,
         cod: or(None, 1.0 - sse / reference),
-        cod_test_mean: or(first_test_mean, stats::mean(&test_mean).unwrap_or(f64::NAN)),
-        r: or(first_r, stats::mean(&rs).unwrap_or(f64::NAN)),
-        alpha_median: if constant { None } else { stats::median(&alphas) },
+        cod_test_mean: or(first_test_mean, stats::mean(test_mean).unwrap_or(f64::NAN)),
+        r: or(first_r, stats::mean(rs).unwrap_or(f64::NAN)),
+        alpha_median: if constant { None } else { stats::median(alphas) },
         alpha_at_edge: if constant { 0.0 } else { at_edge as f64 / folds.len() as f64 },
         per_fold,
     }

@@ -1,16 +1,17 @@
 //! Ridge on plain NumPy arrays: every feature space against every response, scores into a folder.
 //!
 //! `scores.csv` has one row per feature space, response and target, in the order given. `folds.parquet` has the values
-//! per fold, `bands.csv` what each band contributes where weights were searched. `fit.json` has what was done and how long it took.
+//! per fold, `bands.csv` what each band contributes where weights were searched, `stack.csv` the weights of a mixture. `fit.json` has what was done and how long it took.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use serde::Serialize;
 
 use super::bands::{Search, band_scales, bands_table, read_bands};
+use super::combined::{Combine, Together, weights_table};
 use crate::compute::device::{Device, Offload};
 use crate::compute::{self, cpu};
 use crate::encoding::engine::{self, Fitted, Options, Precision, Report, Targets, random_weights};
@@ -40,6 +41,10 @@ pub struct ArrayFit {
     pub draws: usize,
     /// Seed of the random search.
     pub seed: u64,
+    /// Principal components that each fit is confined to; none for all.
+    pub components: Option<usize>,
+    /// Models of all feature spaces together.
+    pub combine: Vec<Combine>,
     /// Precision.
     pub precision: Precision,
     /// What computes: the CPU, or cards.
@@ -111,6 +116,8 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
     let mut read_seconds = clock.elapsed().as_secs_f64();
     let (mut fit_seconds, mut spaces, mut all) = (0.0, Vec::new(), Vec::new());
     let mut shares = Vec::new();
+    let mut names: Vec<String> = plan.x.iter().map(|p| stem(p)).collect();
+    let mut together = Together::new(&plan.combine, &names, rows);
     for path in &plan.x {
         let clock = std::time::Instant::now();
         let x = checked(path, rows)?;
@@ -120,10 +127,10 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
             _ => None,
         };
         read_seconds += clock.elapsed().as_secs_f64();
-        let held = y.iter().map(Response::bytes).sum::<u64>() + (x.len() * 8) as u64;
+        let held = y.iter().map(Response::bytes).sum::<u64>() + (x.len() * 8) as u64 + together.bytes();
         let memory = engine_memory(memory, held, x.dim(), &responses, &grid, folds.count())?;
-        let offload = offload.clone();
-        let options = Options { precision: plan.precision, memory: Some(memory), scale, offload };
+        let (components, offload) = (plan.components, offload.clone());
+        let options = Options { precision: plan.precision, memory: Some(memory), scale, components, offload };
         let clock = std::time::Instant::now();
         if let (Some(bands), None) = (&bands, &plan.band_scales) {
             let search = Search { bands, weights: random_weights(bands.count(), plan.draws, plan.seed), folds: &folds };
@@ -134,22 +141,28 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
             shares.extend(of_bands.into_iter().map(|share| (stem(path), share)));
             continue;
         }
-        let found: Mutex<Vec<Scored>> = Mutex::new(Vec::new());
-        let receive = |part: Fitted| {
-            let scores = score(part.y.view(), &part.fit, &folds);
-            let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            found.push((part.response, part.columns, scores));
-            Ok(())
-        };
-        let report = engine::fit_blocks(x.view(), &responses, &folds, &grid, &options, watch, &receive)?;
+        let (found, report) = fit_one(x.view(), &responses, &folds, &grid, &options, watch)?;
         fit_seconds += clock.elapsed().as_secs_f64();
-        let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        found.sort_by_key(|(response, columns, _)| (*response, columns.start));
         spaces.push(summary(stem(path), found.iter().flat_map(|(.., scores)| scores), report));
         all.push(found);
+        together.keep(x);
     }
     let clock = std::time::Instant::now();
-    let names: Vec<String> = plan.x.iter().map(|p| stem(p)).collect();
+    let options = Options {
+        precision: plan.precision,
+        memory: plan.memory,
+        components: plan.components,
+        offload: offload.clone(),
+        scale: None,
+    };
+    let (combined, weights) = together.fit(&responses, &folds, &grid, &options, watch)?;
+    for (name, found, report) in combined {
+        spaces.push(summary(name.clone(), found.iter().flat_map(|(.., scores)| scores), report));
+        names.push(name);
+        all.push(found);
+    }
+    fit_seconds += clock.elapsed().as_secs_f64();
+    let clock = std::time::Instant::now();
     let mut rows = Vec::new();
     for (space, found) in names.iter().zip(&all) {
         for (response, columns, scores) in found {
@@ -161,6 +174,9 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
     folds_table(&rows).write_parquet(&folder.path().join("folds.parquet"))?;
     if !shares.is_empty() {
         bands_table(&shares, &subjects).write_csv(&folder.path().join("bands.csv"))?;
+    }
+    if !weights.is_empty() {
+        weights_table(&weights, &subjects).write_csv(&folder.path().join("stack.csv"))?;
     }
     warning = warning.or_else(|| offload.as_ref().and_then(|o| o.lost().cloned()));
     let summary = ArraySummary {
@@ -177,6 +193,28 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
     atomic::write(&folder.path().join("fit.json"), &json)?;
     folder.commit()?;
     Ok(summary)
+}
+
+/// Scores of one feature space for every response, in their order.
+pub(super) fn fit_one(
+    x: ArrayView2<'_, f64>,
+    responses: &[&dyn Targets],
+    folds: &Folds,
+    grid: &AlphaGrid,
+    options: &Options,
+    watch: &dyn Watch,
+) -> Result<(Vec<Scored>, Report)> {
+    let found: Mutex<Vec<Scored>> = Mutex::new(Vec::new());
+    let receive = |part: Fitted| {
+        let scores = score(part.y.view(), &part.fit, folds);
+        let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        found.push((part.response, part.columns, scores));
+        Ok(())
+    };
+    let report = engine::fit_blocks(x, responses, folds, grid, options, watch, &receive)?;
+    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    found.sort_by_key(|(response, columns, _)| (*response, columns.start));
+    Ok((found, report))
 }
 
 /// Responses in memory, or read from their file in blocks of targets.

@@ -397,6 +397,7 @@ fn record(
             inference: plan.inference,
             precision: plan.precision.as_str().to_owned(),
             unique: plan.unique.as_str().to_owned(),
+            components: plan.components,
             memory: plan.memory,
             bootstrap: BootstrapRecord { draws: BOOTSTRAP_DRAWS, level: crate::compare::LEVEL, seed: BOOTSTRAP_SEED },
             overrides: plan.overrides,

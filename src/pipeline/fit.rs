@@ -9,7 +9,7 @@ use crate::encoding::cv::CvFit;
 use crate::encoding::engine::{self, Bands, Options, random_weights};
 use crate::encoding::{AlphaGrid, Folds, GroupSums, TargetScores, score};
 use crate::error::Result;
-use crate::features::FeatureSpace;
+use crate::features::{self, FeatureSpace};
 use crate::ids::SubjectId;
 use crate::responses::{Aligned, Cohort};
 use crate::stats::distinct;
@@ -55,7 +55,7 @@ const BAND_SEED: u64 = 0;
 
 /// Fits a feature space to the responses of every subject.
 pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch) -> Result<SpaceFit> {
-    let options = options(prepared);
+    let options = Options { components: components(prepared, features), ..options(prepared) };
     fit_cohorts(prepared, &[features], &|x, y, folds| {
         engine::fit(x, y, folds, &prepared.plan.alphas, &options, watch).map(|(fit, _)| fit)
     })
@@ -77,6 +77,11 @@ pub fn fit_joint(
         engine::fit_banded(x, y, &bands, &weights, folds, grid, &options, watch).map(|(banded, _)| banded.fit)
     })?;
     Ok(fitted.fit)
+}
+
+/// The components that the plan asks for are those of models: confounds are few columns.
+fn components(prepared: &Prepared, features: &FeatureSpace) -> Option<usize> {
+    prepared.plan.components.filter(|_| ![features::CONFOUNDS, features::OASM].contains(&features.name()))
 }
 
 fn options(prepared: &Prepared) -> Options {

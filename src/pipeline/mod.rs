@@ -5,6 +5,7 @@ mod attest;
 mod audit;
 mod bands;
 mod ceiling_tables;
+mod combined;
 mod compare;
 mod design;
 mod doctor;
@@ -35,6 +36,7 @@ mod windows;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use audit::{Audited, audit, check, explained};
+pub use combined::Combine;
 pub use compare::{Finished, compare, compare_demo};
 pub use design::Design;
 pub use doctor::{Compiled, CudaFound, Diagnosis, DoctorSpec, doctor};

@@ -162,6 +162,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             precision: "double".to_owned(),
             inference: Settings::default(),
             unique: "none".to_owned(),
+            components: None,
             memory: 8 << 30,
             bootstrap: BootstrapRecord { draws: 2000, level: 0.95, seed: 0 },
             overrides: BTreeMap::from([("--pooling".to_owned(), "mean".to_owned())]),

@@ -129,10 +129,16 @@ fn paragraphs(record: &RunRecord) -> Vec<String> {
     let rows = plan.rows.as_ref().map_or(String::new(), |rows| format!(" {rows}"));
     let layers: Vec<String> =
         plan.layers.iter().map(|(label, layers)| format!("{label}: {}", ranges(layers))).collect();
+    let components = plan.components.map_or(String::new(), |n| {
+        format!(
+            " Each fit was confined to the {n} principal components of its training rows with the largest variance; with them \
+             there is no unique cod."
+        )
+    });
     let features = format!(
         "Features. Each distinct text went through each checkpoint once; a layer's hidden states became one vector per text, \
          {pooling} (pooling {}). {long} (long texts: {}). Layers: {}. Features were z-scored with the mean and population standard deviation of the \
-         training rows of a fold; columns constant there were set to 0.{rows}",
+         training rows of a fold; columns constant there were set to 0.{components}{rows}",
         plan.pooling,
         plan.long_text,
         layers.join("; ")

@@ -1,6 +1,7 @@
 //! The plan: what will run. Nothing in it is optional any more, paths are resolved, flags have been applied.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub struct Overrides {
     pub inference: InferenceFlags,
     /// `--unique`
     pub unique: UniqueLayers,
+    /// `--pca`
+    pub pca: Option<NonZeroUsize>,
     /// `--precision`
     pub precision: Precision,
     /// `--device`
@@ -125,8 +128,11 @@ pub struct Plan {
     pub alphas: AlphaGrid,
     /// What layers and checkpoints are ranked by.
     pub score: ScoreName,
-    /// Which layers get `unique cod` over the confounds.
+    /// Which layers get `unique cod` over the confounds: none where features are confined to principal components, which
+    /// mix what a joint model must weigh apart.
     pub unique: UniqueLayers,
+    /// Principal components of a model's features that each fit is confined to; none for all.
+    pub components: Option<usize>,
     /// Number type of the ridge arithmetic.
     pub precision: Precision,
     /// What computes it.
@@ -275,6 +281,8 @@ impl Plan {
         applied.extend(overrides.long_text.map(|l| ("--long-text".to_owned(), l.to_string())));
         applied.extend(overrides.inference.permutations.map(|n| ("--permutations".to_owned(), n.to_string())));
         applied.extend(overrides.inference.margin.map(|m| ("--margin".to_owned(), m.to_string())));
+        let pca = overrides.pca.or(spec.features.pca);
+        applied.extend(overrides.pca.map(|n| ("--pca".to_owned(), n.to_string())));
         if overrides.unique != UniqueLayers::default() {
             applied.insert("--unique".to_owned(), overrides.unique.as_str().to_owned());
         }
@@ -313,7 +321,8 @@ impl Plan {
             metrics: overrides.metrics.clone(),
             alphas,
             score: spec.encoding.score.unwrap_or(ScoreName::Cod),
-            unique: overrides.unique,
+            unique: if pca.is_some() { UniqueLayers::None } else { overrides.unique },
+            components: pca.map(NonZeroUsize::get),
             precision: overrides.precision,
             device: overrides.device,
             memory: overrides.memory.unwrap_or_else(cpu::default_memory),

@@ -1,6 +1,7 @@
 //! `study.toml` as the user wrote it. Unknown keys are refused, the nearest known one named.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -163,6 +164,8 @@ pub struct FeaturesSection {
     pub long_text: Option<LongText>,
     /// What an encoder sees of a narrative for the vector of a word.
     pub context: Option<Context>,
+    /// Principal components that each fit is confined to, found on its training rows.
+    pub pca: Option<NonZeroUsize>,
 }
 
 /// `[encoding]`

@@ -42,6 +42,26 @@ fn worst(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// The same with few rows and many targets, which mixed precision searches in another way.
+    #[test]
+    fn few_rows_and_many_targets_choose_as_the_plain_route(n in 15usize..70, p in 60usize..120, k in 3usize..6, seed in 0u64..10_000) {
+        let (x, y) = problem(n, p, 150, seed);
+        let folds = folds(n, k);
+        let grid = AlphaGrid::default();
+        let plain = cv::plain(x.view(), y.view(), &folds, &grid, None, &Quiet).unwrap();
+        let options = Options { precision: Precision::Mixed, ..Options::default() };
+        let (fast, report) = engine::fit(x.view(), y.view(), &folds, &grid, &options, &Quiet).unwrap();
+        prop_assert!(report.base_alphas > 0 && report.searched_again < report.choices / 4, "{report:?}");
+        prop_assert_eq!(&fast.chosen, &plain.chosen);
+        prop_assert!(worst(&fast.predicted, &plain.predicted) < tolerance::SAME_FIT);
+        let relative = |(a, b): (&f64, &f64)| ((a - b) / b).abs();
+        prop_assert!(fast.inner_error.iter().zip(&plain.inner_error).map(relative).all(|d| d < 1e-5));
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     /// primal and dual, summed Grams and refits, all precisions = z-scoring and decomposing every training set.

@@ -61,7 +61,7 @@ impl pulp::NullaryFnOnce for CombinedErrors<'_> {
 
 /// The sums of `L` neighbouring targets. A fixed number keeps them in registers.
 #[inline(always)]
-fn errors_of_lanes<const L: usize>(
+pub(super) fn errors_of_lanes<const L: usize>(
     stack: &[f32],
     truth: &[f64],
     width: usize,

@@ -131,6 +131,7 @@ pub fn fit_banded(
     assert_eq!(bands.of_feature().len(), x.ncols(), "a band for each feature");
     assert!(weights.nrows() > 0 && weights.ncols() == bands.count(), "a weight for each band");
     assert!(options.scale.is_none(), "bands are scaled by their weights");
+    assert!(options.components.is_none(), "components mix bands");
     super::enough_folds(folds)?;
     cpu::single_threaded_blas();
     match options.precision {

@@ -175,7 +175,7 @@ impl<T: Real> Kernels<T> {
         } else {
             parts.into_iter().reduce(|sum, part| sum + part).unwrap_or_else(|| Array2::zeros((0, 0)))
         };
-        System { without: without.to_vec(), matrix, cross, side: Side::Rows, varying }
+        System { without: without.to_vec(), matrix, cross, side: Side::Rows, varying, components: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which alpha a target gets, and when a default grid proved too narrow.
 
 use ndarray::{ArrayView1, ArrayView2};
+use pulp::Arch;
 
 use super::super::alphas::{AlphaGrid, EDGE_LIMIT};
 
@@ -13,6 +14,40 @@ pub(in super::super) fn smallest(errors: ArrayView1<'_, f64>) -> usize {
     errors.iter().rposition(|e| *e <= least * (1.0 + TIE)).unwrap_or(errors.len() - 1)
 }
 
+/// [`smallest`] of every column of `errors` (alphas, targets), row by row: neighbouring targets are neighbours in memory.
+pub(super) fn smallest_of_columns(errors: ArrayView2<'_, f64>) -> Vec<usize> {
+    let mut choice = vec![0.0; errors.ncols()];
+    Arch::new().dispatch(Smallest { errors, choice: &mut choice });
+    choice.into_iter().map(|c| c as usize).collect()
+}
+
+/// The body of [`smallest_of_columns`]: as a type of its own it is compiled for the processor found at run time.
+struct Smallest<'a> {
+    errors: ArrayView2<'a, f64>,
+    /// As numbers of the errors' size, so that both are compared and kept by the same vector instructions.
+    choice: &'a mut [f64],
+}
+
+impl pulp::NullaryFnOnce for Smallest<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Smallest { errors, choice } = self;
+        let mut least = vec![f64::INFINITY; choice.len()];
+        for row in errors.rows() {
+            least.iter_mut().zip(row).for_each(|(least, e)| *least = if e < least { *e } else { *least });
+        }
+        choice.fill(errors.nrows().saturating_sub(1) as f64);
+        for (a, row) in errors.rows().into_iter().enumerate() {
+            let a = a as f64;
+            for ((choice, least), e) in choice.iter_mut().zip(&least).zip(row) {
+                *choice = if *e <= least * (1.0 + TIE) { a } else { *choice };
+            }
+        }
+    }
+}
+
 /// The targets for which another choice than the smallest error is possible when each error (alphas, targets) may be off
 /// by `bound(noise, error)`.
 pub(super) fn close_calls(
@@ -20,24 +55,50 @@ pub(super) fn close_calls(
     noise: ArrayView2<'_, f64>,
     bound: impl Fn(f64, f64) -> f64,
 ) -> Vec<usize> {
-    let targets = errors.ncols();
-    // Row by row: neighbouring targets are neighbours in memory.
-    let mut best = vec![(f64::INFINITY, 0.0, 0usize); targets];
-    for (a, (errors, noise)) in errors.rows().into_iter().zip(noise.rows()).enumerate() {
-        for ((best, e), n) in best.iter_mut().zip(errors).zip(noise) {
-            if *e < best.0 {
-                *best = (*e, *n, a);
+    let mut close = vec![0.0; errors.ncols()];
+    Arch::new().dispatch(CloseCalls { errors, noise, bound, close: &mut close });
+    (0..close.len()).filter(|t| close[*t] > 0.0).collect()
+}
+
+/// The body of [`close_calls`].
+struct CloseCalls<'a, F> {
+    errors: ArrayView2<'a, f64>,
+    noise: ArrayView2<'a, f64>,
+    bound: F,
+    /// Not 0 for close calls.
+    close: &'a mut [f64],
+}
+
+impl<F: Fn(f64, f64) -> f64> pulp::NullaryFnOnce for CloseCalls<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let CloseCalls { errors, noise, bound, close } = self;
+        let zeros = vec![0.0; close.len()];
+        let (mut least, mut its_noise, mut choice) = (vec![f64::INFINITY; close.len()], zeros.clone(), zeros);
+        for (a, (errors, noise)) in errors.rows().into_iter().zip(noise.rows()).enumerate() {
+            let a = a as f64;
+            let best = least.iter_mut().zip(&mut its_noise).zip(&mut choice);
+            for (((least, its_noise), choice), (e, n)) in best.zip(errors.iter().zip(noise)) {
+                let better = *e < *least;
+                *its_noise = if better { *n } else { *its_noise };
+                *choice = if better { a } else { *choice };
+                *least = if better { *e } else { *least };
+            }
+        }
+        let mut limit = least;
+        limit.iter_mut().zip(&its_noise).for_each(|(e, n)| *e = (*e + bound(*n, *e)) * (1.0 + TIE));
+        for (a, (errors, noise)) in errors.rows().into_iter().zip(noise.rows()).enumerate() {
+            let a = a as f64;
+            let best = limit.iter().zip(&its_noise).zip(&choice);
+            let values = errors.iter().zip(noise);
+            for ((close, ((limit, its_noise), choice)), (e, n)) in close.iter_mut().zip(best).zip(values) {
+                let possible = (*choice != a) & ((*n > 0.0) | (*its_noise > 0.0)) & (e - bound(*n, *e) <= *limit);
+                *close = if possible { 1.0 } else { *close };
             }
         }
     }
-    let limit: Vec<f64> = best.iter().map(|(e, n, _)| (e + bound(*n, *e)) * (1.0 + TIE)).collect();
-    let mut close = vec![false; targets];
-    for (a, (errors, noise)) in errors.rows().into_iter().zip(noise.rows()).enumerate() {
-        for (((close, best), limit), (e, n)) in close.iter_mut().zip(&best).zip(&limit).zip(errors.iter().zip(noise)) {
-            *close |= (best.2 != a) & ((*n > 0.0) | (best.1 > 0.0)) & (e - bound(*n, *e) <= *limit);
-        }
-    }
-    (0..targets).filter(|t| close[*t]).collect()
 }
 
 /// Which edges of a default grid hold more than [`EDGE_LIMIT`] of the choices (lower, upper). Each choice comes with the
@@ -73,12 +134,16 @@ pub(super) fn is_crowded(choices: impl Iterator<Item = (usize, bool)>, grid: &Al
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::arr1;
+    use ndarray::{arr1, arr2};
 
     #[test]
     fn ties_go_to_the_larger_alpha() {
         assert_eq!(smallest(arr1(&[3.0, 1.0, 1.0 + 1e-13, 2.0]).view()), 2);
         assert_eq!(smallest(arr1(&[f64::NAN, f64::NAN]).view()), 1);
+        let many =
+            arr2(&[[3.0, f64::NAN, 2.0], [1.0, f64::NAN, 2.0], [1.0 + 1e-13, f64::NAN, 4.0], [2.0, f64::NAN, 2.1]]);
+        let each: Vec<usize> = many.columns().into_iter().map(smallest).collect();
+        assert_eq!((smallest_of_columns(many.view()), each), (vec![2, 3, 1], vec![2, 3, 1]));
     }
 
     #[test]

@@ -14,12 +14,14 @@
 mod banded;
 mod bands;
 mod choice;
+mod inner;
 mod narrow;
 mod offload;
 mod refit;
 mod rows;
 mod search;
 mod shape;
+mod smoother;
 mod space;
 mod sweep;
 mod system;
@@ -45,6 +47,7 @@ pub use banded::{BandedFit, fit_banded};
 use bands::Kernels;
 pub use bands::{Bands, random_weights};
 pub(super) use choice::{crowded_edges, smallest};
+pub use inner::inner_predictions;
 use refit::Refit;
 use rows::Rows;
 use search::{Prepared, State};
@@ -91,6 +94,9 @@ pub struct Options {
     pub scale: Option<Vec<f64>>,
     /// Cards that decompose training sets and search alphas; none for the CPU.
     pub offload: Option<Offload>,
+    /// Confines every fit to so many principal components of the z-scored training rows, the ones with the largest
+    /// variance, which keep their variance (ridge shrinks the smaller ones more); none for all.
+    pub components: Option<usize>,
 }
 
 /// Responses that are read in blocks of targets.
@@ -164,8 +170,9 @@ impl Report {
 
 /// Blocks of targets are kept between stages when they take no more than a quarter of this, or of the memory.
 const KEPT: u64 = 4 << 30;
-/// Targets that are worked on at once.
+/// Targets that are worked on at once, and more of them where there are few rows: so many values.
 const BLOCK: usize = 512;
+const BLOCK_VALUES: usize = 1 << 16;
 
 /// Fits nested cross-validated ridge of each response on `x` (rows, features) and hands over fitted targets in blocks.
 ///
@@ -294,7 +301,10 @@ impl<'a, T: Real> Engine<'a, T> {
         let size =
             Size { rows: rows.len(), features: x.ncols(), targets, folds: rows.folds(), alphas: asked.values.len() };
         let threads = rayon::current_num_threads();
-        let width = size.block(options.memory, threads).min(targets.div_ceil(threads)).clamp(16, BLOCK);
+        let width = size
+            .block(options.memory, threads)
+            .min(targets.div_ceil(threads))
+            .clamp(16, BLOCK.max(BLOCK_VALUES / rows.len().max(1)));
         let places = responses.iter().enumerate().flat_map(|(response, targets)| {
             let all = targets.columns();
             (0..all.div_ceil(width)).map(move |i| Place { response, columns: i * width..all.min((i + 1) * width) })
@@ -327,7 +337,8 @@ impl<'a, T: Real> Engine<'a, T> {
             Some(kernels) => kernels.system(without, &self.weights, parts.is_some()),
             None => {
                 let (grams, scale) = (self.grams.as_ref(), self.scale.as_deref());
-                System::new(&self.space, &self.rows, grams, without, scale, parts)
+                let system = System::new(&self.space, &self.rows, grams, without, scale, parts);
+                System { components: self.options.components, ..system }
             }
         }
     }
@@ -397,14 +408,14 @@ impl<'a, T: Real> Engine<'a, T> {
                 let mut mean = block.mean(&self.rows, &[fold]);
                 let part = fit.predict(block, &self.rows, &mean, None, state.chosen.row(fold), &self.wide.values);
                 mean.iter_mut().zip(offset).for_each(|(m, o)| *m += o);
-                let mut out = predicted.slice_mut(s![self.rows.of(fold), ..]);
-                for (mut to, from) in out.rows_mut().into_iter().zip(part.rows()) {
+                for (place, from) in self.rows.of(fold).zip(part.rows()) {
+                    let mut to = predicted.row_mut(self.rows.given(place));
                     to.iter_mut().zip(from).zip(&mean).for_each(|((to, from), m)| *to = from.wide() + m);
                 }
                 train_mean.row_mut(fold).iter_mut().zip(&mean).for_each(|(to, m)| *to = *m);
             }
             let fit = CvFit {
-                predicted: self.rows.unsorted(&predicted),
+                predicted,
                 train_mean,
                 chosen: state.chosen.mapv(|c| c - state.range.start),
                 inner_error: state.chosen_errors(),
@@ -433,10 +444,8 @@ impl<'a, T: Real> Engine<'a, T> {
             let prepare = |without: &[usize; 2]| {
                 self.watch.check()?;
                 self.decompositions.fetch_add(1, Ordering::Relaxed);
-                Ok(Prepared::new(
-                    self.system(without, None).factor_on(self.options.offload.as_ref())?,
-                    self.options.precision,
-                ))
+                let factor = self.system(without, None).factor_on(self.options.offload.as_ref())?;
+                Ok(Prepared::new(factor, self.options.precision, self.targets))
             };
             let prepared = wave.par_iter().map(prepare).collect::<Result<Vec<_>>>()?;
             *seconds += clock.elapsed().as_secs_f64();

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, ArrayView1, Axis, s};
+use ndarray::{Array2, ArrayView1, Axis};
 
 use super::rows::Rows;
 use super::shape;
@@ -32,7 +32,7 @@ impl<T: Real> Refit<T> {
         let (dimension, test) = (system.matrix.nrows(), system.cross.nrows());
         let eigen = shape::eigen_flops(dimension, test, targets);
         let solve = shape::solve_flops(dimension, test, targets, used.len());
-        if solve < eigen {
+        if solve < eigen && system.components.is_none() {
             let mut smoothers = BTreeMap::new();
             for (index, alpha) in used {
                 let mut matrix = system.matrix.clone();
@@ -77,17 +77,29 @@ impl<T: Real> Refit<T> {
                 factor.projected.dot(&q)
             }
             Refit::Solve { fold, side, smoothers, .. } => {
-                let right = block.right(rows, &[*fold], side, mean, columns);
+                let targets = chosen.len();
+                let mut of_alpha: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+                chosen.iter().enumerate().for_each(|(t, c)| of_alpha.entry(*c).or_default().push(t));
+                // The right-hand sides of an alpha's targets are gathered from the responses where that is what they are,
+                // else from all of them.
+                let whole = match side {
+                    Side::Rows => None,
+                    _ => Some(block.right(rows, &[*fold], side, mean, columns)),
+                };
                 let test = smoothers.values().next().map_or(0, Array2::nrows);
-                let mut out = Array2::zeros((test, right.ncols()));
-                for (index, smoother) in smoothers {
-                    let columns: Vec<usize> = (0..right.ncols()).filter(|t| chosen[*t] == *index).collect();
-                    if columns.is_empty() {
-                        continue;
-                    }
-                    let predicted = smoother.dot(&right.select(Axis(1), &columns));
-                    for (from, to) in predicted.columns().into_iter().zip(&columns) {
-                        out.slice_mut(s![.., *to]).assign(&from);
+                let mut out = Array2::zeros((test, targets));
+                for (index, own) in &of_alpha {
+                    let right = match (&whole, columns) {
+                        (Some(whole), _) => whole.select(Axis(1), own),
+                        (None, None) => block.right(rows, &[*fold], side, mean, Some(own)),
+                        (None, Some(columns)) => {
+                            let own: Vec<usize> = own.iter().map(|t| columns[*t]).collect();
+                            block.right(rows, &[*fold], side, mean, Some(&own))
+                        }
+                    };
+                    let predicted = smoothers[index].dot(&right);
+                    for (mut to, from) in out.rows_mut().into_iter().zip(predicted.rows()) {
+                        own.iter().zip(from).for_each(|(t, v)| to[*t] = *v);
                     }
                 }
                 out

@@ -90,6 +90,11 @@ impl Rows {
         given.select(Axis(0), &self.order)
     }
 
+    /// Sorted place → row as given.
+    pub(super) fn given(&self, place: usize) -> usize {
+        self.order[place]
+    }
+
     /// Sorted rows → as given.
     pub(super) fn unsorted(&self, sorted: &Array2<f64>) -> Array2<f64> {
         let mut given = Array2::zeros(sorted.raw_dim());
@@ -105,22 +110,34 @@ pub(super) fn count(runs: &[Range<usize>]) -> usize {
     runs.iter().map(ExactSizeIterator::len).sum()
 }
 
-/// The rows of `runs` one below the other, each value through `map(column, value)`.
-pub(super) fn gather<T: Real, U: Copy>(
+/// The rows of `runs` one below the other, each value through `map(value, what belongs to its column)`.
+pub(super) fn gather<T: Real, U: Copy, C>(
     from: &Array2<U>,
     runs: &[Range<usize>],
-    map: impl Fn(usize, U) -> T,
+    columns: &[C],
+    map: impl Fn(U, &C) -> T,
 ) -> Array2<T> {
-    let mut out = Array2::zeros((count(runs), from.ncols()));
-    let mut at = 0;
+    assert_eq!(columns.len(), from.ncols(), "one for each column");
+    let mut out = Vec::with_capacity(count(runs) * columns.len());
     for run in runs {
-        let mut part = out.slice_mut(s![at..at + run.len(), ..]);
-        for (mut to, row) in part.rows_mut().into_iter().zip(from.slice(s![run.clone(), ..]).rows()) {
-            to.iter_mut().zip(row).enumerate().for_each(|(column, (t, v))| *t = map(column, *v));
+        for row in from.slice(s![run.clone(), ..]).rows() {
+            out.extend(row.iter().zip(columns).map(|(v, column)| map(*v, column)));
         }
-        at += run.len();
     }
-    out
+    // INVARIANT: every row added one value per column.
+    Array2::from_shape_vec((count(runs), columns.len()), out).expect("a value for each row and column")
+}
+
+/// The columns `columns` of the rows of `runs`, less what `mean` has for them.
+pub(super) fn select<T: Real>(from: &Array2<f64>, runs: &[Range<usize>], columns: &[usize], mean: &[f64]) -> Array2<T> {
+    let mut out = Vec::with_capacity(count(runs) * columns.len());
+    for run in runs {
+        for row in from.slice(s![run.clone(), ..]).rows() {
+            out.extend(columns.iter().map(|c| T::of(row[*c] - mean[*c])));
+        }
+    }
+    // INVARIANT: every row added one value per column.
+    Array2::from_shape_vec((count(runs), columns.len()), out).expect("a value for each row and column")
 }
 
 #[cfg(test)]
@@ -137,7 +154,9 @@ mod tests {
         let sorted = rows.sorted(given.view());
         assert_eq!(sorted.column(0).to_vec(), [0.0, 20.0, 10.0, 50.0, 30.0, 40.0]);
         assert_eq!(rows.unsorted(&sorted), given);
-        let part = gather(&sorted, &[1..2, 4..6], |column, v| v + column as f64);
+        let part = gather(&sorted, &[1..2, 4..6], &[0.0, 1.0], |v: f64, column| v + column);
         assert_eq!(part.column(1).to_vec(), [22.0, 32.0, 42.0]);
+        let part: Array2<f64> = select(&sorted, &[1..2, 4..6], &[1], &[0.0, 1.0]);
+        assert_eq!(part.column(0).to_vec(), [20.0, 30.0, 40.0]);
     }
 }

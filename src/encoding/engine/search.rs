@@ -6,7 +6,8 @@ use std::time::Instant;
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 use rayon::prelude::*;
 
-use super::choice::{close_calls, crowded_edges, smallest};
+use super::choice::{close_calls, crowded_edges, smallest_of_columns};
+use super::smoother::{Scratch as SmootherScratch, Smoothers};
 use super::sweep::{Errors, Plan, Scratch, exact, rounding};
 use super::system::Factor;
 use super::{Engine, Precision, Report};
@@ -22,13 +23,16 @@ pub(super) struct Prepared<T> {
     pub(super) factor: Factor<T>,
     /// Held-out rows in its coordinates, in float32 where alphas are searched in it.
     narrow: Option<Array2<f32>>,
+    /// Whether it is searched by smoothers.
+    smooth: bool,
 }
 
 impl<T: Real> Prepared<T> {
-    pub(super) fn new(factor: Factor<T>, precision: Precision) -> Prepared<T> {
-        let small = precision == Precision::Mixed && factor.values.len() <= SMALL;
+    pub(super) fn new(factor: Factor<T>, precision: Precision, targets: usize) -> Prepared<T> {
+        let smooth = precision != Precision::Double && Smoothers::suit(&factor, targets);
+        let small = precision == Precision::Mixed && factor.values.len() <= SMALL || smooth;
         let narrow = (precision != Precision::Double && !small).then(|| factor.projected.mapv(|v| v.wide() as f32));
-        Prepared { factor, narrow }
+        Prepared { factor, narrow, smooth }
     }
 }
 
@@ -62,8 +66,8 @@ impl State {
 
     fn choose(&mut self) {
         for (mut row, errors) in self.chosen.rows_mut().into_iter().zip(&self.errors) {
-            for (c, column) in row.iter_mut().zip(errors.sse.columns()) {
-                *c = self.range.start + smallest(column);
+            for (c, smallest) in row.iter_mut().zip(smallest_of_columns(errors.sse.view())) {
+                *c = self.range.start + smallest;
             }
         }
     }
@@ -126,6 +130,21 @@ impl<T: Real> Engine<'_, T> {
         self.with_factors(kept, &mut report.factor_seconds, |prepared| {
             let clock = Instant::now();
             if self.sweep_on_cards(prepared, alphas, which, &mut found)? {
+                seconds += clock.elapsed().as_secs_f64();
+                return Ok(());
+            }
+            if prepared.iter().all(|p| p.smooth) {
+                let factors: Vec<&Factor<T>> = prepared.iter().map(|p| &p.factor).collect();
+                let smoothers = Smoothers::new(&factors, &self.rows, alphas, |without| self.held_out(without));
+                bases = bases.max(smoothers.bases());
+                which.par_iter().zip(&mut found).try_for_each_init(
+                    SmootherScratch::default,
+                    |scratch, (block, errors)| {
+                        self.watch.check()?;
+                        smoothers.sweep(&self.load(*block)?.block, &self.rows, errors, scratch);
+                        Result::Ok(())
+                    },
+                )?;
                 seconds += clock.elapsed().as_secs_f64();
                 return Ok(());
             }
@@ -207,23 +226,28 @@ impl<T: Real> Engine<'_, T> {
                 let block = &loaded.block;
                 let alphas = &self.wide.values[state.range.clone()];
                 let mut scratch = Scratch::default();
+                // The close calls of all outer folds together: each training set serves two of them.
+                let mut columns: Vec<usize> = close.iter().flatten().copied().collect();
+                columns.sort_unstable();
+                columns.dedup();
+                let places: Vec<Vec<usize>> =
+                    close.iter().map(|own| own.iter().map(|t| columns.partition_point(|c| c < t)).collect()).collect();
                 for set in prepared {
                     let without = &set.factor.without;
                     let mean = block.mean(&self.rows, without);
+                    let right = block.right(&self.rows, without, &set.factor.side, &mean, Some(&columns));
+                    let q = set.factor.coefficients(&right);
                     for (validation, outer, rows) in self.held_out(without) {
-                        let columns = &close[outer];
-                        if columns.is_empty() {
+                        if close[outer].is_empty() {
                             continue;
                         }
-                        let right = block.right(&self.rows, without, &set.factor.side, &mean, Some(columns));
-                        let q = set.factor.coefficients(&right);
-                        let truth = block.truth::<T>(&self.rows, validation, &mean, Some(columns));
+                        let truth = block.truth::<T>(&self.rows, validation, &mean, Some(&columns));
                         let mut sse = Array2::zeros((alphas.len(), columns.len()));
                         let p: ArrayView2<'_, T> = set.factor.projected.slice(s![rows, ..]);
                         exact(p, &set.factor.values, alphas, &q, &truth, &mut sse, &mut scratch);
-                        for (from, to) in sse.columns().into_iter().zip(columns) {
+                        for (from, to) in places[outer].iter().zip(&close[outer]) {
                             let mut to = state.errors[outer].sse.column_mut(*to);
-                            to += &from;
+                            to += &sse.column(*from);
                         }
                     }
                 }

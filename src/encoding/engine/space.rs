@@ -109,6 +109,7 @@ impl Space {
 
     /// The z-scored rows of `runs`, in the precision of the factorisation.
     pub(super) fn z<T: Real>(&self, runs: &[Range<usize>], standard: &Standard) -> Array2<T> {
-        gather(&self.x, runs, |column, v: f64| T::of((v - standard.mean[column]) * standard.factor[column]))
+        let columns: Vec<(f64, f64)> = standard.mean.iter().copied().zip(standard.factor.iter().copied()).collect();
+        gather(&self.x, runs, &columns, |v: f64, (mean, factor)| T::of((v - mean) * factor))
     }
 }

@@ -38,13 +38,9 @@ impl Errors {
 }
 
 /// How far rounding may have moved a squared error: an error δ of the predictions moves it by 2 |δ| |y − ŷ| at most.
+#[inline(always)]
 pub(super) fn rounding(noise: f64, sse: f64) -> f64 {
     2.0 * f32::ROUNDOFF * (noise * sse).sqrt()
-}
-
-/// Expected square of the rounding error of a float32 sum of `terms` products, see [`Plan::sweep`].
-pub(super) fn walk(terms: usize) -> f64 {
-    SAFETY * SAFETY * (terms as f64 / 2.0 + 4.0)
 }
 
 /// Memory of the stacks of one thread, used again and again.
@@ -120,14 +116,63 @@ pub(super) fn exact<T: Real>(
     });
 }
 
-/// Which alphas are multiplied and how the others follow, for one training set.
+/// Which alphas are multiplied, and how the others follow from these.
+#[derive(Debug, Clone)]
+pub(super) struct Bases {
+    /// Indices of the base alphas.
+    pub(super) chosen: Vec<usize>,
+    /// Indices of the others.
+    pub(super) others: Vec<usize>,
+    /// 1 / (s + alpha) of the others from that of the bases (others, bases).
+    pub(super) coefficients: Array2<f64>,
+}
+
+impl Bases {
+    /// The fewest found by pivoted orthogonalisation of the filters of the eigenvalues `values`, the largest of which is
+    /// `largest`.
+    pub(super) fn new(values: &[f64], largest: f64, alphas: &[f64]) -> Bases {
+        // Each filter relative to its largest value: how small differences of small predictions are must not matter.
+        let most: Vec<f64> = alphas.iter().map(|a| if largest > 0.0 { largest / (largest + a) } else { 1.0 }).collect();
+        let filters =
+            Array2::from_shape_fn((alphas.len(), values.len()), |(a, j)| values[j] / (values[j] + alphas[a]) / most[a]);
+        let (chosen, mut coefficients) = skeleton(&filters);
+        let others: Vec<usize> = (0..alphas.len()).filter(|a| !chosen.contains(a)).collect();
+        for ((row, base), c) in coefficients.indexed_iter_mut() {
+            *c *= most[others[row]] / most[chosen[base]];
+        }
+        Bases { chosen, others, coefficients }
+    }
+
+    /// How far the combination that stands for 1 / (s + alpha) of another alpha is from it, at the eigenvalue `value`.
+    pub(super) fn deviation(&self, other: usize, value: f64, alphas: &[f64]) -> f64 {
+        let inverse = |a: usize| 1.0 / (value + alphas[a]);
+        let combined: f64 = self.coefficients.row(other).iter().zip(&self.chosen).map(|(c, b)| c * inverse(*b)).sum();
+        inverse(self.others[other]) - combined
+    }
+
+    /// The coefficients as they are multiplied.
+    pub(super) fn narrow(&self) -> Vec<f32> {
+        self.coefficients.iter().map(|c| *c as f32).collect()
+    }
+
+    /// All alphas in the order of the sums: the bases, then the others.
+    pub(super) fn order(&self) -> impl Iterator<Item = usize> {
+        self.chosen.iter().chain(&self.others).copied()
+    }
+}
+
+/// Expected square of the rounding error of a float32 sum of `terms` products, relative to the sum of their squares and
+/// in units of roundoff, with a margin: a random walk (Higham & Mary 2019, SIAM J. Sci. Comput. 41, A2815) of steps
+/// that are uniform within one roundoff of partial sums, half of whose terms there are on average; both factors and the
+/// weights were rounded, too.
+pub(super) fn walk(terms: usize) -> f64 {
+    SAFETY * SAFETY * (terms as f64 / 2.0 + 4.0) / 3.0
+}
+
+/// The multiplications of one training set.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
-    /// Indices of the base alphas.
-    bases: Vec<usize>,
-    /// Indices of the others.
-    others: Vec<usize>,
-    /// (others, bases).
+    bases: Bases,
     coefficients: Vec<f32>,
     /// 1 / (s + alpha) of the bases (bases, k).
     weights: Array2<f32>,
@@ -136,46 +181,34 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The fewest base alphas found by pivoted orthogonalisation of the filters.
+    /// For the eigenvalues `values`, ascending.
     pub(super) fn new(values: &[f64], alphas: &[f64]) -> Plan {
         let k = values.len();
-        // Each filter relative to its largest value: how small differences of small predictions are must not matter.
-        let most: Vec<f64> = alphas.iter().map(|a| values.last().map_or(1.0, |s| s / (s + a))).collect();
-        let filters = Array2::from_shape_fn((alphas.len(), k), |(a, j)| values[j] / (values[j] + alphas[a]) / most[a]);
-        let (bases, mut coefficients) = skeleton(&filters);
-        let others: Vec<usize> = (0..alphas.len()).filter(|a| !bases.contains(a)).collect();
-        for ((row, base), c) in coefficients.indexed_iter_mut() {
-            *c *= most[others[row]] / most[bases[base]];
-        }
+        let bases = Bases::new(values, values.last().copied().unwrap_or(0.0), alphas);
         let inverse = |a: usize, j: usize| 1.0 / (values[j] + alphas[a]);
-        let u = f32::ROUNDOFF;
-        let rounding = walk(k);
-        let mut noise = Array2::from_shape_fn((alphas.len(), k), |(a, j)| rounding * inverse(a, j).powi(2));
-        for (a, c) in others.iter().zip(coefficients.rows()) {
+        let mut noise = Array2::from_shape_fn((alphas.len(), k), |(a, j)| walk(k) * inverse(a, j).powi(2));
+        for (other, a) in bases.others.iter().enumerate() {
             for j in 0..k {
-                let combined: f64 = c.iter().zip(&bases).map(|(c, b)| c * inverse(*b, j)).sum();
-                noise[[*a, j]] += k as f64 * ((inverse(*a, j) - combined) / u).powi(2);
+                noise[[*a, j]] += k as f64 * (bases.deviation(other, values[j], alphas) / f32::ROUNDOFF).powi(2);
             }
         }
         Plan {
-            weights: Array2::from_shape_fn((bases.len(), k), |(b, j)| inverse(bases[b], j) as f32),
-            coefficients: coefficients.iter().map(|c| *c as f32).collect(),
+            weights: Array2::from_shape_fn((bases.chosen.len(), k), |(b, j)| inverse(bases.chosen[b], j) as f32),
+            coefficients: bases.narrow(),
             bases,
-            others,
             noise,
         }
     }
 
     /// Number of base alphas.
     pub(super) fn bases(&self) -> usize {
-        self.bases.len()
+        self.bases.chosen.len()
     }
 
     /// float32 with float64 sums: adds squared errors, and the noise of the predictions.
     ///
-    /// The rounding error δ of predictions has |δ|² ≈ u² Σ_j |P_j|² (SAFETY² k / 2) (Q_j / (s_j + alpha))², the random-walk
-    /// model of rounding in a sum of k terms (Higham & Mary 2019, SIAM J. Sci. Comput. 41, A2815). Where alpha is large it
-    /// is as small as the predictions are, so that small differences between large alphas are told apart, too.
+    /// The rounding error δ of predictions has |δ|² ≈ u² Σ_j |P_j|² [`walk`] (Q_j / (s_j + alpha))². Where alpha is large
+    /// it is as small as the predictions are, so that small differences between large alphas are told apart, too.
     pub(super) fn sweep(
         &self,
         p: ArrayView2<'_, f32>,
@@ -186,7 +219,7 @@ impl Plan {
     ) {
         let (alphas, width) = (self.noise.nrows(), truth.ncols());
         let mut sums = vec![0f64; alphas * width];
-        let combine = Combination { bases: self.bases.len(), coefficients: &self.coefficients };
+        let combine = Combination { bases: self.bases(), coefficients: &self.coefficients };
         // INVARIANT: truth is a new matrix.
         let flat = truth.as_slice().expect("truth is a new matrix");
         stacked(p, &self.weights, q, scratch, |rows, stack| {
@@ -195,9 +228,9 @@ impl Plan {
         let size: Vec<f64> = p.columns().into_iter().map(|c| c.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
         let noise = Array2::from_shape_fn(self.noise.dim(), |at| (self.noise[at] * size[at.1]) as f32);
         let noise = noise.dot(&q.mapv(|v| v * v));
-        for (sums, alpha) in sums.chunks_exact(width).zip(self.bases.iter().chain(&self.others)) {
-            errors.sse.row_mut(*alpha).iter_mut().zip(sums).for_each(|(to, v)| *to += v);
-            errors.noise.row_mut(*alpha).iter_mut().zip(noise.row(*alpha)).for_each(|(to, v)| *to += f64::from(*v));
+        for (sums, alpha) in sums.chunks_exact(width).zip(self.bases.order()) {
+            errors.sse.row_mut(alpha).iter_mut().zip(sums).for_each(|(to, v)| *to += v);
+            errors.noise.row_mut(alpha).iter_mut().zip(noise.row(alpha)).for_each(|(to, v)| *to += f64::from(*v));
         }
     }
 }

@@ -18,10 +18,10 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView1, Axis, s};
+use ndarray::{Array2, Axis, s};
 
 use super::bands::Bands;
-use super::rows::{Rows, count};
+use super::rows::{Rows, count, gather, select};
 use super::space::{Space, Standard};
 use crate::compute::cpu::{Real, Spectrum, gram};
 use crate::compute::device::Offload;
@@ -78,6 +78,8 @@ pub(super) struct System<T> {
     pub(super) cross: Array2<T>,
     pub(super) side: Side<T>,
     pub(super) varying: usize,
+    /// Principal components that the fit is confined to; none for all.
+    pub(super) components: Option<usize>,
 }
 
 impl<T: Real> System<T> {
@@ -99,7 +101,14 @@ impl<T: Real> System<T> {
             None => space.z::<T>(&held_out, standard),
             Some(bands) => bands.stacked(&space.z::<T>(&held_out, standard)),
         };
-        let own = |matrix, cross, side, varying| System { without: without.to_vec(), matrix, cross, side, varying };
+        let own = |matrix, cross, side, varying| System {
+            without: without.to_vec(),
+            matrix,
+            cross,
+            side,
+            varying,
+            components: None,
+        };
         let Some(grams) = grams else {
             let standard = space.exact_standard(rows, without, scale);
             let z = space.z::<T>(&train, &standard);
@@ -151,6 +160,7 @@ impl<T: Real> System<T> {
         let largest = values.iter().fold(0f64, |m, v| m.max(v.wide()));
         // Ascending. What rounding leaves of a zero has no share in any prediction.
         let first = values.iter().position(|v| v.wide() > 2.0 * T::ROUNDOFF * largest).unwrap_or(values.len());
+        let first = first.max(values.len().saturating_sub(self.components.unwrap_or(usize::MAX)));
         let vectors = vectors.slice_move(s![.., first..]);
         Ok(Factor {
             projected: self.cross.dot(&vectors),
@@ -177,6 +187,16 @@ pub(super) struct Factor<T> {
 }
 
 impl<T: Real> Factor<T> {
+    /// `projected · diag(weights) · Uᵀ` (held-out rows, dimension): predictions are this times `right`.
+    pub(super) fn smoother(&self, weights: impl Fn(f64) -> f64) -> Array2<T> {
+        let mut left = self.projected.clone();
+        for (mut column, s) in left.columns_mut().into_iter().zip(&self.values) {
+            let weight = T::of(weights(*s));
+            column.mapv_inplace(|v| v * weight);
+        }
+        left.dot(&self.vectors.t())
+    }
+
     /// Q = Uᵀ right (k, targets).
     pub(super) fn coefficients(&self, right: &Array2<T>) -> Array2<T> {
         self.vectors.t().dot(right)
@@ -231,19 +251,15 @@ impl<T: Real> Block<T> {
         columns: Option<&[usize]>,
     ) -> Array2<T> {
         let train = rows.outside(without);
-        let chosen;
-        let (y, mean) = match columns {
-            None => (&self.y, mean.to_vec()),
-            Some(columns) => {
-                chosen = self.y.select(Axis(1), columns);
-                (&chosen, columns.iter().map(|c| mean[*c]).collect())
-            }
+        let centred = || match columns {
+            None => gather(&self.y, &train, mean, |v: f64, mean| T::of(v - mean)),
+            Some(columns) => select(&self.y, &train, columns, mean),
         };
-        let centred = || super::rows::gather(y, &train, |column, v: f64| T::of(v - mean[column]));
         match side {
             Side::Rows => centred(),
             Side::Multiplied(z) => z.t().dot(&centred()),
             Side::Columns(standard) => {
+                let mean = columns.map_or_else(|| mean.to_vec(), |columns| columns.iter().map(|c| mean[*c]).collect());
                 let mut sum = Array2::<T>::zeros((standard.mean.len(), mean.len()));
                 for cell in rows.training(without) {
                     match columns {
@@ -268,26 +284,10 @@ impl<T: Real> Block<T> {
         mean: &[f64],
         columns: Option<&[usize]>,
     ) -> Array2<S> {
-        let part = self.y.slice(s![rows.of(fold), ..]);
+        let fold = [rows.of(fold)];
         match columns {
-            None => less(part.rows().into_iter(), mean, part.dim()),
-            Some(columns) => {
-                let (part, mean) =
-                    (part.select(Axis(1), columns), columns.iter().map(|c| mean[*c]).collect::<Vec<_>>());
-                less(part.rows().into_iter(), &mean, part.dim())
-            }
+            None => gather(&self.y, &fold, mean, |v: f64, mean| S::of(v - mean)),
+            Some(columns) => select(&self.y, &fold, columns, mean),
         }
     }
-}
-
-fn less<'a, S: Real>(
-    rows: impl Iterator<Item = ArrayView1<'a, f64>>,
-    mean: &[f64],
-    shape: (usize, usize),
-) -> Array2<S> {
-    let mut out = Array2::zeros(shape);
-    for (mut to, row) in out.rows_mut().into_iter().zip(rows) {
-        to.iter_mut().zip(row).zip(mean).for_each(|((t, v), m)| *t = S::of(v - m));
-    }
-    out
 }

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use rayon::prelude::*;
+
 use super::super::parcellate::{ParcellateSpec, parcellate};
 use super::super::preflight::Findings;
 use super::Run;
@@ -26,9 +28,16 @@ pub(super) fn read(
     found.input("atlas", &parcels.atlas, atlas.digest());
     let cache = found.keep(default_cache_folder())?;
     let mut runs = Vec::new();
-    for one in &listed {
-        let mut warnings = Vec::new();
-        match run(one, parcels, plan, &cache, &mut warnings) {
+    // Runs are independent; what they say is kept in their order.
+    let done: Vec<_> = listed
+        .par_iter()
+        .map(|one| {
+            let mut warnings = Vec::new();
+            (run(one, parcels, plan, &cache, &mut warnings), warnings)
+        })
+        .collect();
+    for (one, (done, warnings)) in listed.iter().zip(done) {
+        match done {
             Ok((run, sha256)) => {
                 found.input("responses", &one.bold, sha256);
                 found.warnings.extend(warnings);

@@ -1,0 +1,230 @@
+//! Several feature spaces as one model: their predictions, mixed by weights that are not negative and sum to 1.
+//!
+//! Objective, per outer fold and target: `min_w Σ_i (y_i − Σ_l w_l p_il)²` over the rows i outside the fold, w in the
+//! simplex, p_il the prediction of feature space l for row i by the inner fit that left i out. The mixture is then applied
+//! to the predictions of the held-out fold. Source: Breiman (1996), Stacked regressions, Machine Learning 24, 49; for
+//! encoding models Lin, Naselaris, Kay & Wehbe (2023), Stacked regressions and structured variance partitioning.
+//!
+//! Not for: which feature space matters. Weights of correlated spaces are interchangeable.
+
+use ndarray::{Array2, Array3, ArrayView2, Axis};
+use rayon::prelude::*;
+
+use super::alphas::AlphaGrid;
+use super::cv::CvFit;
+use super::engine::{self, Options};
+use super::folds::Folds;
+use crate::error::Result;
+use crate::watch::Watch;
+
+/// Steps of the search for weights; each shrinks the distance to the optimum.
+const STEPS: usize = 2000;
+/// Largest change of a weight at which the search ends.
+const SETTLED: f64 = 1e-10;
+
+/// A mixture of feature spaces.
+#[derive(Debug, Clone)]
+pub struct Stacked {
+    /// Held-out predictions. Alphas and inner errors are those of the feature space with the largest weight.
+    pub fit: CvFit,
+    /// (outer folds, feature spaces, targets); they sum to 1 over feature spaces.
+    pub weights: Array3<f64>,
+}
+
+/// Fits every feature space (rows, features) to `y` (rows, targets) and mixes them. In memory: inner predictions of all
+/// feature spaces for all folds, 8 bytes · spaces · folds · rows · targets.
+///
+/// # Errors
+/// As [`engine::fit_blocks`].
+pub fn stack(
+    spaces: &[ArrayView2<'_, f64>],
+    y: ArrayView2<'_, f64>,
+    folds: &Folds,
+    grid: &AlphaGrid,
+    options: &Options,
+    watch: &dyn Watch,
+) -> Result<Stacked> {
+    assert!(!spaces.is_empty(), "something to mix");
+    let mut fits = Vec::with_capacity(spaces.len());
+    let mut inner = Vec::with_capacity(spaces.len());
+    for x in spaces {
+        let (fit, _) = engine::fit(*x, y, folds, grid, options, watch)?;
+        inner.push(engine::inner_predictions(*x, y, folds, &fit, options, watch)?);
+        fits.push(fit);
+    }
+    let (k, targets) = (folds.count(), y.ncols());
+    let mut weights = Array3::zeros((k, spaces.len(), targets));
+    for fold in 0..k {
+        let residuals: Vec<Array2<f64>> = inner.iter().map(|own| &y - &own[fold]).collect();
+        let rows: Vec<usize> = (0..y.nrows()).filter(|r| residuals[0].row(*r).iter().all(|v| !v.is_nan())).collect();
+        let found: Vec<Vec<f64>> = (0..targets)
+            .into_par_iter()
+            .map(|t| {
+                let products = Array2::from_shape_fn((spaces.len(), spaces.len()), |(a, b)| {
+                    rows.iter().map(|r| residuals[a][[*r, t]] * residuals[b][[*r, t]]).sum()
+                });
+                mixture(&products)
+            })
+            .collect();
+        for (t, own) in found.iter().enumerate() {
+            weights.index_axis_mut(Axis(0), fold).column_mut(t).iter_mut().zip(own).for_each(|(to, w)| *to = *w);
+        }
+    }
+    let mut fit = fits[0].clone();
+    for fold in 0..k {
+        for t in 0..targets {
+            let own = weights.index_axis(Axis(0), fold);
+            let own = own.column(t);
+            let heaviest = (0..own.len()).fold(0, |best, l| if own[l] > own[best] { l } else { best });
+            for row in folds.test_rows(fold) {
+                fit.predicted[[row, t]] = fits.iter().zip(own).map(|(fit, w)| w * fit.predicted[[row, t]]).sum();
+            }
+            let alpha = fits[heaviest].grid.values[fits[heaviest].chosen[[fold, t]]];
+            fit.chosen[[fold, t]] = at_or_near(&fit.grid, alpha);
+            fit.inner_error[[fold, t]] = fits[heaviest].inner_error[[fold, t]];
+        }
+        fit.varying[fold] = fits.iter().map(|f| f.varying[fold]).max().unwrap_or(0);
+    }
+    Ok(Stacked { fit, weights })
+}
+
+/// The place of the alpha in a grid that may have been widened otherwise than that of the alpha.
+fn at_or_near(grid: &AlphaGrid, alpha: f64) -> usize {
+    let distance = |a: f64| (a / alpha).ln().abs();
+    (0..grid.values.len())
+        .fold(0, |best, i| if distance(grid.values[i]) < distance(grid.values[best]) { i } else { best })
+}
+
+/// `min wᵀ R w` over the simplex, R the products of residuals: accelerated projected gradient (Beck & Teboulle 2009, SIAM
+/// J. Imaging Sci. 2, 183), restarted where it turns, from equal weights.
+fn mixture(products: &Array2<f64>) -> Vec<f64> {
+    let n = products.nrows();
+    let mut weights = vec![1.0 / n as f64; n];
+    // The largest eigenvalue of a positive semi-definite matrix is at most its trace.
+    let bound = products.diag().sum();
+    if n == 1 || bound <= 0.0 {
+        return weights;
+    }
+    let (mut ahead, mut momentum) = (weights.clone(), 1f64);
+    for _ in 0..STEPS {
+        let gradient: Vec<f64> =
+            products.rows().into_iter().map(|r| r.iter().zip(&ahead).map(|(a, b)| a * b).sum()).collect();
+        let next = onto_simplex(ahead.iter().zip(&gradient).map(|(w, g)| w - g / bound).collect());
+        let turned: f64 = (0..n).map(|i| (ahead[i] - next[i]) * (next[i] - weights[i])).sum();
+        let change = next.iter().zip(&weights).map(|(a, b)| (a - b).abs()).fold(0f64, f64::max);
+        let faster = if turned > 0.0 { 1.0 } else { (1.0 + (1.0 + 4.0 * momentum * momentum).sqrt()) / 2.0 };
+        let carry = if turned > 0.0 { 0.0 } else { (momentum - 1.0) / faster };
+        ahead = next.iter().zip(&weights).map(|(new, old)| new + carry * (new - old)).collect();
+        weights = next;
+        momentum = faster;
+        if change < SETTLED && turned <= 0.0 {
+            break;
+        }
+    }
+    weights
+}
+
+/// The nearest point whose coordinates are not negative and sum to 1 (Held, Wolfe & Crowder 1974).
+fn onto_simplex(point: Vec<f64>) -> Vec<f64> {
+    let mut sorted = point.clone();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let (mut sum, mut shift) = (0.0, 0.0);
+    for (i, v) in sorted.iter().enumerate() {
+        sum += v;
+        let candidate = (sum - 1.0) / (i + 1) as f64;
+        if *v > candidate {
+            shift = candidate;
+        }
+    }
+    point.into_iter().map(|v| (v - shift).max(0.0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::score;
+    use crate::watch::Quiet;
+    use proptest::prelude::*;
+    use rand::{Rng, SeedableRng};
+
+    fn noise(seed: u64, rows: usize, columns: usize) -> Array2<f64> {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        Array2::from_shape_simple_fn((rows, columns), || rng.random_range(-1.0..1.0))
+    }
+
+    proptest! {
+        #[test]
+        fn no_vertex_and_no_pair_is_better(seed in 0u64..1000, n in 2usize..7) {
+            let a = noise(seed, 12, n);
+            let products = a.t().dot(&a);
+            let w = mixture(&products);
+            let value = |w: &[f64]| -> f64 {
+                (0..n).flat_map(|i| (0..n).map(move |j| (i, j))).map(|(i, j)| w[i] * w[j] * products[[i, j]]).sum()
+            };
+            prop_assert!((w.iter().sum::<f64>() - 1.0).abs() < 1e-9 && w.iter().all(|w| *w >= 0.0));
+            for i in 0..n {
+                for j in 0..n {
+                    // Moving some weight from i to j does not help.
+                    let step = 1e-4f64.min(w[i]);
+                    let mut other = w.clone();
+                    other[i] -= step;
+                    other[j] += step;
+                    prop_assert!(value(&other) >= value(&w) - 1e-9 * products.diag().sum());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_target_finds_its_own_feature_space() {
+        let (a, b) = (noise(1, 120, 6), noise(2, 120, 6));
+        let mut y = Array2::zeros((120, 3));
+        let (of_a, of_b) = (a.dot(&noise(3, 6, 1)), b.dot(&noise(4, 6, 1)));
+        y.column_mut(0).assign(&of_a.column(0));
+        y.column_mut(1).assign(&of_b.column(0));
+        y.column_mut(2).assign(&(&of_a.column(0) + &of_b.column(0)));
+        y += &(noise(5, 120, 3) * 0.3);
+        let folds = Folds::from_labels(&(0..120).map(|i| i / 30).collect::<Vec<i64>>());
+        let grid = AlphaGrid::default();
+        let options = Options::default();
+        let found = stack(&[a.view(), b.view()], y.view(), &folds, &grid, &options, &Quiet).unwrap();
+        for fold in 0..4 {
+            assert!(found.weights[[fold, 0, 0]] > 0.9 && found.weights[[fold, 1, 1]] > 0.9);
+            assert!((0.2..0.8).contains(&found.weights[[fold, 0, 2]]));
+        }
+        let cod =
+            |fit: &CvFit| -> Vec<f64> { score(y.view(), fit, &folds).iter().map(|s| s.cod.value().unwrap()).collect() };
+        let alone = cod(&engine::fit(a.view(), y.view(), &folds, &grid, &options, &Quiet).unwrap().0);
+        let mixed = cod(&found.fit);
+        assert!(mixed[0] > alone[0] - 0.02 && mixed[2] > alone[2], "{mixed:?} {alone:?}");
+    }
+
+    #[test]
+    fn inner_predictions_never_saw_their_rows() {
+        // The plain reference: z-score, fit and predict with two folds left out.
+        let (x, y) = (noise(6, 40, 5), noise(7, 40, 2));
+        let folds = Folds::from_labels(&(0..40).map(|i| i % 4).collect::<Vec<i64>>());
+        let options = Options { precision: engine::Precision::Double, ..Options::default() };
+        let (fit, _) = engine::fit(x.view(), y.view(), &folds, &AlphaGrid::default(), &options, &Quiet).unwrap();
+        let inner = engine::inner_predictions(x.view(), y.view(), &folds, &fit, &options, &Quiet).unwrap();
+        for (outer, inner) in inner.iter().enumerate() {
+            for other in (0..4).filter(|f| *f != outer) {
+                let train = folds.train_rows(&[outer.min(other), outer.max(other)]);
+                let factor = crate::encoding::ridge::Factor::new(x.select(Axis(0), &train).view()).unwrap();
+                let mut centred = y.select(Axis(0), &train);
+                let mean = centred.mean_axis(Axis(0)).unwrap();
+                centred -= &mean;
+                let rows = folds.test_rows(other);
+                let alphas: Vec<f64> = fit.chosen.row(outer).iter().map(|c| fit.grid.values[*c]).collect();
+                let projected = factor.project(x.select(Axis(0), &rows).view());
+                let expected = factor.predict_each(&projected, &factor.coefficients(&centred), &alphas) + &mean;
+                for (row, expected) in rows.iter().zip(expected.rows()) {
+                    for (a, b) in inner.row(*row).iter().zip(expected) {
+                        assert!((a - b).abs() < 1e-10);
+                    }
+                }
+            }
+            assert!(folds.test_rows(outer).iter().all(|r| inner.row(*r).iter().all(|v| v.is_nan())));
+        }
+    }
+}
