@@ -13,6 +13,7 @@ mod golden;
 mod hostile_bytes;
 mod inference;
 mod kernels;
+mod maps;
 mod neurosynth;
 mod nifti;
 mod parcellate;

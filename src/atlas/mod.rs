@@ -10,9 +10,11 @@
 //! Not for: surfaces, or runs and atlases in different spaces; nothing is registered here.
 
 mod cache;
+mod cover;
 mod maps;
 pub mod neurosynth;
 mod parcellate;
+mod parcels;
 mod projector;
 mod registry;
 mod smooth;
@@ -20,6 +22,7 @@ mod space;
 
 pub use maps::{Atlas, Mask};
 pub use parcellate::{Extracted, Extraction, extract};
+pub use parcels::{Parcels, VoxelMap};
 pub use projector::Projector;
 pub use registry::{Entry, Fetched, RemoteFile, registry};
 pub use smooth::Smoothing;

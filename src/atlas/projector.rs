@@ -231,10 +231,10 @@ impl Projector {
 }
 
 /// Voxels and weights of one map, in the order of the voxels.
-type Entries = Vec<(u32, f32)>;
+pub(super) type Entries = Vec<(u32, f32)>;
 
 /// Reads soft maps one after the other and picks their entries on all threads.
-fn soft(
+pub(super) fn soft(
     atlas: &Atlas,
     pick: &(impl Fn(&[f32]) -> Entries + Sync),
     warnings: &mut Vec<Warning>,
@@ -288,7 +288,7 @@ fn soft(
 }
 
 /// The voxels of each label, with weight 1.
-fn labels(atlas: &Atlas, pick: &impl Fn(&[f32]) -> Entries) -> Result<Vec<Entries>> {
+pub(super) fn labels(atlas: &Atlas, pick: &impl Fn(&[f32]) -> Entries) -> Result<Vec<Entries>> {
     let mut reader = Reader::open(atlas.path())?;
     let mut volume: Vec<f32> = reader.buffer()?;
     reader.next_volume(&mut volume)?;

@@ -5,6 +5,7 @@ mod atlas;
 mod audit;
 mod commands;
 mod doctor;
+mod maps;
 mod messages;
 mod neurosynth;
 mod parcellate;

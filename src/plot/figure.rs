@@ -18,6 +18,17 @@ pub struct Figure {
     pub alt: String,
 }
 
+/// A picture of a brain in a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrainFigure {
+    /// Its file beside the page.
+    pub file: String,
+    /// What stands under it.
+    pub caption: String,
+    /// The picture.
+    pub figure: Figure,
+}
+
 /// The figures of a report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
@@ -27,10 +38,12 @@ pub struct Figures {
     pub difference: Option<Figure>,
     /// [`super::weights`].
     pub weights: Option<Figure>,
+    /// Pictures of brains; a record alone has none.
+    pub brains: Vec<BrainFigure>,
 }
 
 impl Figures {
-    /// The figures that there are, with the names of their files.
+    /// The figures of the record that there are, with the names of their files.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &Figure)> {
         let optional = [("difference", &self.difference), ("weights", &self.weights)];
         let present = optional.into_iter().filter_map(|(name, figure)| Some((name, figure.as_ref()?)));
@@ -46,6 +59,7 @@ impl Figures {
             layerwise: super::layerwise(record)?,
             difference: super::difference(record)?,
             weights: super::weights(record)?,
+            brains: Vec::new(),
         })
     }
 }
