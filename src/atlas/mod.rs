@@ -14,6 +14,7 @@ mod cover;
 mod maps;
 pub mod neurosynth;
 mod parcellate;
+mod parcels;
 mod projector;
 mod registry;
 mod smooth;
@@ -22,6 +23,7 @@ mod statistic;
 
 pub use maps::{Atlas, Mask};
 pub use parcellate::{Extracted, Extraction, extract};
+pub use parcels::{Parcels, VoxelMap};
 pub use projector::Projector;
 pub use registry::{Entry, Fetched, RemoteFile, registry};
 pub use smooth::Smoothing;

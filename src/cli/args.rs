@@ -71,6 +71,9 @@ pub(super) enum Command {
     /// Turn BOLD runs into one series per parcel of an atlas.
     #[command(after_help = super::parcellate::EXAMPLES)]
     Parcellate(Box<super::parcellate::ParcellateArgs>),
+    /// Carry the parcel scores of a finished run to voxels and surfaces, with pictures.
+    #[command(after_help = super::maps::EXAMPLES)]
+    Maps(super::maps::MapsArgs),
     /// Take features of words to the volumes of a run.
     #[command(after_help = super::resample::EXAMPLES)]
     Resample(super::resample::ResampleArgs),

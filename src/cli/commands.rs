@@ -51,6 +51,7 @@ pub(super) fn run(args: Args) -> Option<Status> {
             Ok(status) => return status,
             Err(problems) => (Err(problems), args.json),
         },
+        Command::Maps(args) => (super::maps::run(&args), args.json),
         Command::Resample(args) => (super::resample::run(&args), args.json),
         Command::Atlas(args) => (super::atlas::run(&args), args.json),
         Command::Windows(args) => (super::windows::run(&args), args.json),

@@ -4,6 +4,7 @@ mod args;
 mod atlas;
 mod audit;
 mod commands;
+mod maps;
 mod messages;
 mod neurosynth;
 mod parcellate;

@@ -12,6 +12,7 @@ use super::audit;
 use super::ceiling_tables;
 use super::edges::Edges;
 use super::fit::{SpaceFit, fit_space};
+use super::maps;
 use super::metrics::{self, Metrics};
 use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
@@ -198,8 +199,14 @@ fn run_into(
     let measured =
         audit::Measured { oasm: Some(&results.oasm), attestations: &attestations, edges: &results.edges, layer_zero };
     let findings = audit::findings(&prepared, measured);
+    let atlas = maps::atlas_of(&prepared.plan);
     let mut record = record(prepared, results, extraction, attestations, planted, clock.stages);
     record.audit = findings;
+    if let Some(atlas) = &atlas {
+        let odd = maps::in_run(&record, folder, atlas, watch)?;
+        let new = odd.into_iter().filter(|w| !record.warnings.contains(w)).collect::<Vec<_>>();
+        record.warnings.extend(new);
+    }
     report::write(&record, folder)?;
     report::write_record(&record, folder)?;
     watch.check()?;

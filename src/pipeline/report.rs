@@ -13,7 +13,8 @@ const MAX_RECORD_BYTES: u64 = 1 << 30;
 
 /// Writes figures and report of a run into `folder`.
 pub(super) fn write(record: &RunRecord, folder: &Path) -> Result<()> {
-    let figures = Figures::draw(record)?;
+    let mut figures = Figures::draw(record)?;
+    figures.brains = super::maps::pictures(folder)?;
     for (name, figure) in figures.named() {
         atomic::write(&folder.join(format!("{name}.svg")), figure.svg.as_bytes())?;
         atomic::write(&folder.join(format!("{name}.png")), &figure.png)?;
@@ -36,6 +37,13 @@ pub(super) fn write_record(record: &RunRecord, folder: &Path) -> Result<()> {
 /// # Errors
 /// `OD-05` when there is no run, `RR-01` when its record cannot be understood.
 pub fn rebuild(folder: &Path) -> Result<RunRecord> {
+    let record = read_record(folder)?;
+    write(&record, folder)?;
+    Ok(record)
+}
+
+/// Reads the record of a finished run.
+pub(super) fn read_record(folder: &Path) -> Result<RunRecord> {
     let path = folder.join("run.json");
     if !folder.is_dir() {
         return Err(Error::new(Code::Od05, folder.display(), "is no directory").expected("a finished run"));
@@ -52,9 +60,7 @@ pub fn rebuild(folder: &Path) -> Result<RunRecord> {
             .expected(format!("format {FORMAT}"))
             .hint("Use the version of brainscore that wrote it"));
     }
-    let record: RunRecord = serde_json::from_str(&text).map_err(unreadable)?;
-    write(&record, folder)?;
-    Ok(record)
+    serde_json::from_str(&text).map_err(unreadable)
 }
 
 #[derive(serde::Deserialize)]

@@ -22,6 +22,17 @@ pub struct Figure {
     pub alt: String,
 }
 
+/// A picture of a brain in a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrainFigure {
+    /// Its file beside the page.
+    pub file: String,
+    /// What stands under it.
+    pub caption: String,
+    /// The picture.
+    pub figure: Figure,
+}
+
 /// The figures of a report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
@@ -33,6 +44,8 @@ pub struct Figures {
     pub weights: Option<Figure>,
     /// [`super::regions`].
     pub regions: Option<Regions>,
+    /// Pictures of brains; a record alone has none.
+    pub brains: Vec<BrainFigure>,
 }
 
 /// The figures of regions of interest.
@@ -59,7 +72,7 @@ pub(super) trait Drawing {
 }
 
 impl Figures {
-    /// The figures that there are, with the names of their files.
+    /// The figures of the record that there are, with the names of their files.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &Figure)> {
         let optional = [("difference", &self.difference), ("weights", &self.weights)];
         let present = optional.into_iter().filter_map(|(name, figure)| Some((name, figure.as_ref()?)));
@@ -81,6 +94,7 @@ impl Figures {
             difference: super::difference(record)?,
             weights: super::weights(record)?,
             regions: super::regions(record)?,
+            brains: Vec::new(),
         })
     }
 }

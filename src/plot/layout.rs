@@ -4,7 +4,7 @@ use crate::plot::font;
 use crate::plot::scene::Scene;
 
 /// Width of all figures, in pixels.
-const WIDTH: f64 = 880.0;
+pub(super) const WIDTH: f64 = 880.0;
 /// Width of a legend at most.
 const LEGEND: f64 = 260.0;
 /// From the legend's left edge to its text.

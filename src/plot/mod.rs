@@ -4,6 +4,7 @@
 //! them down to two pixels per pixel. Both show the same picture, and PNG does not depend on the machine's fonts.
 
 mod axes;
+mod brain;
 mod canvas;
 mod figure;
 mod font;
@@ -17,7 +18,8 @@ pub(crate) mod seeds;
 mod svg;
 pub(crate) mod words;
 
-pub use figure::{Figure, Figures, Regions};
+pub use brain::{BrainScene, SurfaceValues, brain};
+pub use figure::{BrainFigure, Figure, Figures, Regions};
 
 use crate::error::Result;
 use crate::record::RunRecord;

@@ -12,8 +12,8 @@ use crate::plot::look::Look;
 use crate::plot::scene::{Scene, SceneCurve, SceneLevel, ScenePoint};
 use crate::stats::bootstrap::Interval;
 
-const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const SOFT: RGBColor = RGBColor(0x55, 0x55, 0x55);
+pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+pub(super) const SOFT: RGBColor = RGBColor(0x55, 0x55, 0x55);
 const MESH: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 const ZERO: RGBColor = RGBColor(0x8a, 0x8a, 0x8a);
 const BASELINE: RGBColor = RGBColor(0x4d, 0x4d, 0x4d);

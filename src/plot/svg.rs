@@ -1,5 +1,8 @@
 //! What plotters' SVG lacks: a size in pixels beside the `viewBox` in units, a role, a title and a description.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::plot::canvas::UNITS;
 
 /// The finished document from what plotters drew on `size` units.
@@ -17,6 +20,17 @@ pub(super) fn finish(drawn: &str, size: (u32, u32), title: &str, description: &s
     svg.push_str("</desc>");
     svg.push_str(body);
     svg
+}
+
+/// As [`finish`], for a drawing without a ground of its own: white, and on it a PNG file of the whole size.
+pub(super) fn finish_over(drawn: &str, size: (u32, u32), title: &str, description: &str, image: &[u8]) -> String {
+    const END: &str = "</desc>";
+    let (wide, tall, data) = (size.0, size.1, STANDARD.encode(image));
+    let ground = format!(
+        "{END}\n<rect x=\"0\" y=\"0\" width=\"{wide}\" height=\"{tall}\" fill=\"#FFFFFF\"/>\n\
+         <image x=\"0\" y=\"0\" width=\"{wide}\" height=\"{tall}\" href=\"data:image/png;base64,{data}\"/>"
+    );
+    finish(drawn, size, title, description).replacen(END, &ground, 1)
 }
 
 /// Appends text of an XML element. Characters that XML does not allow must be gone ([`crate::visible`]).

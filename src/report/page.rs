@@ -122,6 +122,12 @@ fn pictures(h: &mut Html, record: &RunRecord, figures: &Figures) {
                 ),
             );
         }
+        if !figures.brains.is_empty() {
+            h.leaf("h3", &[], "Brain maps");
+            for brain in &figures.brains {
+                picture(h, &brain.file, &brain.figure, &brain.caption);
+            }
+        }
     });
 }
 

@@ -5,3 +5,4 @@ mod run_dir;
 
 pub use cache::{CacheContent, StateCache, default_cache_folder};
 pub use run_dir::RunDir;
+pub(crate) use run_dir::readable_by_all;

@@ -228,14 +228,14 @@ fn exchange_in_steps(staging: &Path, target: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(unix)]
-fn readable_by_all(path: &Path) -> Result<()> {
+pub(crate) fn readable_by_all(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
         .map_err(|e| write_error(path, "setting permissions of", e))
 }
 
 #[cfg(not(unix))]
-fn readable_by_all(_: &Path) -> Result<()> {
+pub(crate) fn readable_by_all(_: &Path) -> Result<()> {
     Ok(())
 }
 

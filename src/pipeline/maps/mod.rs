@@ -1,0 +1,206 @@
+//! Parcel scores of a finished run as maps on voxels and surfaces, with pictures.
+//!
+//! A voxel's value is the average of the parcels' values weighted by the atlas's maps, s(v) = Σ_p m_p(v) s_p / Σ_p m_p(v);
+//! a vertex's is the same with maps that are linear between voxels. Parcels without a value drop out and the weights of the
+//! others are renormalised. Images hold no NaN: 0 stands where nothing is defined, and an image of zeros and ones says
+//! where that is. Numbers of layers are never averaged: a voxel takes that of the parcel which weighs most there.
+//!
+//! Surfaces must lie in the space of the atlas. fsaverage lies in MNI305, a few millimetres from MNI152; as in nilearn's
+//! `vol_to_surf` nothing is done about it.
+
+mod files;
+mod record;
+mod scores;
+mod surfaces;
+
+use std::path::{Path, PathBuf};
+
+pub(super) use record::pictures;
+pub use record::{MapRecord, MapsRecord, PictureRecord};
+pub use surfaces::SurfaceFiles;
+
+use crate::atlas::{Atlas, Parcels};
+use crate::error::{Code, Error, Result, Warning, first_five};
+use crate::ids::TargetId;
+use crate::io::file_name;
+use crate::record::RunRecord;
+use crate::store::RunDir;
+use crate::study::{Plan, ResponseTables, RunSource};
+use crate::watch::Watch;
+
+/// The file that says what the maps of a folder are.
+const RECORD: &str = "maps.json";
+/// The false discovery rate of masked differences where none is given.
+pub const USUAL_RATE: f64 = 0.05;
+
+/// What maps are wanted of which run.
+#[derive(Debug, Clone)]
+pub struct MapsSpec {
+    /// The directory of a finished run.
+    pub run: PathBuf,
+    /// The atlas whose parcels are the run's targets.
+    pub atlas: PathBuf,
+    /// The names of its parcels.
+    pub labels: Option<PathBuf>,
+    /// Surfaces that values are also sampled on.
+    pub surfaces: Option<SurfaceFiles>,
+    /// False discovery rate of the masked differences.
+    pub q: f64,
+    /// A new directory; without one the maps go into the run, and its report is built again with the pictures.
+    pub out: Option<PathBuf>,
+    /// Replace maps that are there.
+    pub overwrite: bool,
+}
+
+/// What was made.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct MapsMade {
+    /// Where.
+    pub folder: PathBuf,
+    /// What.
+    pub record: MapsRecord,
+}
+
+/// Makes the maps of a finished run.
+///
+/// # Errors
+/// `RR-01` for a run that cannot be read, `RO-01` for an atlas whose parcels are not the run's targets, `GI-…` for surfaces,
+/// `OD-01` for an output that is there.
+pub fn maps(spec: &MapsSpec, watch: &dyn Watch) -> Result<MapsMade> {
+    if !(spec.q > 0.0 && spec.q < 1.0) {
+        return Err(Error::new(Code::Fl02, "--fdr", format!("{}", spec.q)).expected("a rate between 0 and 1"));
+    }
+    let run = super::report::read_record(&spec.run)?;
+    let folder = spec.out.clone().unwrap_or_else(|| spec.run.join("maps"));
+    let old = folder.join(RECORD).is_file();
+    if !(spec.overwrite && old) {
+        RunDir::check(&folder, false)?;
+    }
+    let staged = tempfile::Builder::new()
+        .prefix(".brainscore-maps-")
+        .tempdir_in(folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+        .map_err(|e| crate::io::atomic::write_error(&folder, "creating", e))?;
+    let source = Source {
+        atlas: &spec.atlas,
+        labels: spec.labels.as_deref(),
+        surfaces: spec.surfaces.as_ref(),
+        all_pictures: true,
+    };
+    let record = into(staged.path(), &run, &spec.run, source, spec.q, watch)?;
+    if old {
+        std::fs::remove_dir_all(&folder).map_err(|e| crate::io::atomic::write_error(&folder, "replacing", e))?;
+    }
+    let staged = staged.keep();
+    crate::store::readable_by_all(&staged)?;
+    std::fs::rename(&staged, &folder).map_err(|e| {
+        std::fs::remove_dir_all(&staged).ok();
+        crate::io::atomic::write_error(&folder, "renaming to", e)
+    })?;
+    if spec.out.is_none() {
+        super::report::write(&run, &spec.run)?;
+    }
+    Ok(MapsMade { folder, record })
+}
+
+/// What values are carried to.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub atlas: &'a Path,
+    pub labels: Option<&'a Path>,
+    pub surfaces: Option<&'a SurfaceFiles>,
+    /// Whether every map is drawn, and not only those that the report shows.
+    pub all_pictures: bool,
+}
+
+/// Writes all maps of a run, whose tables lie in `tables`, into `folder`.
+pub(super) fn into(
+    folder: &Path,
+    run: &RunRecord,
+    tables: &Path,
+    source: Source<'_>,
+    q: f64,
+    watch: &dyn Watch,
+) -> Result<MapsRecord> {
+    let surfaces = source.surfaces.map(surfaces::Surfaces::open).transpose()?;
+    let atlas = Atlas::open(source.atlas, source.labels)?;
+    let (target_of, odd) = targets_of(&atlas, &run.responses.targets, source.labels.is_some())?;
+    let (parcels, mut warnings) = Parcels::of(&atlas, watch)?;
+    warnings.extend(odd);
+    warnings.extend(atlas.warnings().iter().cloned());
+    let scores = scores::of(run, tables, q)?;
+    let mut record = MapsRecord {
+        atlas: file_name(atlas.path()),
+        atlas_sha256: atlas.digest(),
+        parcels: parcels.count(),
+        surfaces: surfaces.iter().flat_map(|s| s.inputs.iter().cloned()).collect(),
+        q,
+        maps: Vec::new(),
+        pictures: Vec::new(),
+        warnings,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let cover = parcels.average(&vec![Some(1.0); parcels.count()]);
+    let frame = files::Frame {
+        folder,
+        run,
+        target_of: &target_of,
+        cover: &cover,
+        surfaces: surfaces.as_ref(),
+        all_pictures: source.all_pictures,
+    };
+    files::write(&frame, &parcels, &scores, &mut record, watch)?;
+    let path = folder.join(RECORD);
+    let text = serde_json::to_vec_pretty(&record)
+        .map_err(|e| Error::new(Code::Io01, path.display(), format!("cannot be written: {e}")).source(e))?;
+    crate::io::atomic::write(&path, &text)?;
+    Ok(record)
+}
+
+/// The atlas that a study's targets are parcels of, and the names of its parcels, where the study knows one.
+pub(super) fn atlas_of(plan: &Plan) -> Option<(PathBuf, Option<PathBuf>)> {
+    let ResponseTables::Trials(trials) = &plan.responses.tables else { return None };
+    match &trials.source {
+        RunSource::Tars(_) => None,
+        RunSource::Bold { parcels, .. } | RunSource::Bids { parcels, .. } => {
+            Some((parcels.atlas.clone(), parcels.labels.clone()))
+        }
+    }
+}
+
+/// Makes the maps of a run that is being written, and gives its warnings.
+pub(super) fn in_run(
+    run: &RunRecord,
+    folder: &Path,
+    (atlas, labels): &(PathBuf, Option<PathBuf>),
+    watch: &dyn Watch,
+) -> Result<Vec<Warning>> {
+    let maps = folder.join("maps");
+    std::fs::create_dir(&maps).map_err(|e| Error::io(maps.display(), "creating", e))?;
+    let source = Source { atlas, labels: labels.as_deref(), surfaces: None, all_pictures: false };
+    Ok(into(&maps, run, folder, source, USUAL_RATE, watch)?.warnings)
+}
+
+/// For each parcel of the atlas the target of its name; by their order where no name agrees and the numbers do.
+fn targets_of(atlas: &Atlas, targets: &[TargetId], named: bool) -> Result<(Vec<Option<usize>>, Option<Warning>)> {
+    let by_name: Vec<Option<usize>> =
+        atlas.names().iter().map(|name| targets.iter().position(|t| t.as_str() == name)).collect();
+    let found: Vec<usize> = by_name.iter().flatten().copied().collect();
+    if found.len() == targets.len() {
+        return Ok((by_name, None));
+    }
+    let fail = |text: String| Error::new(Code::Ro01, atlas.path().display(), text);
+    if !found.is_empty() && named {
+        let absent = (0..targets.len()).filter(|t| !found.contains(t)).map(|t| &targets[t]);
+        return Err(
+            fail(format!("has no parcel for the targets {}", first_five(absent))).expected("one for every target")
+        );
+    }
+    if atlas.names().len() != targets.len() {
+        return Err(fail(format!("has {} maps", atlas.names().len()))
+            .expected(format!("{}, one per target of the run, or parcels with the targets' names", targets.len()))
+            .hint("Is it the atlas that the responses were made with? --labels names its parcels"));
+    }
+    let text =
+        format!("the targets are taken for the maps of {} in order, because the names differ", file_name(atlas.path()));
+    Ok(((0..targets.len()).map(Some).collect(), Some(Warning::new("RO-01", text))))
+}
