@@ -3,15 +3,17 @@
 
 CARGO ?= cargo
 OUT ?= demo-report
-export OUT
+DIST ?= dist
+export OUT DIST
 
 .DEFAULT_GOAL := help
-.PHONY: help deps demo test bench clean
+.PHONY: help deps demo test bench dist clean
 
 help:
 	@echo 'make demo    build, and compare two small encoders on planted data: $(OUT)/report.html (OUT=folder to change)'
 	@echo 'make test    build, and run all tests'
 	@echo 'make bench   run the benchmarks'
+	@echo 'make dist    a folder that runs on machines without Rust, OpenBLAS or CUDA toolkit (DIST=folder to change)'
 	@echo 'make deps    check that cargo, a C compiler and OpenBLAS are there; install OpenBLAS where possible'
 	@echo 'make clean   remove what was built'
 
@@ -28,6 +30,9 @@ test:
 
 bench:
 	@scripts/deps $(CARGO) bench --locked
+
+dist:
+	@scripts/deps scripts/dist "$$DIST"
 
 clean:
 	@$(CARGO) clean

@@ -20,6 +20,8 @@ pub enum Status {
     Input,
     /// Disk, memory or permissions.
     Environment,
+    /// A card that was asked for is missing, or failed.
+    Device,
     /// A defect of this program.
     Bug,
     /// Stopped by the user (SIGINT).
@@ -36,6 +38,7 @@ impl Status {
             Status::Usage => 2,
             Status::Input => 3,
             Status::Environment => 4,
+            Status::Device => 5,
             Status::Bug => 70,
             Status::Interrupted => 130,
             Status::Terminated => 143,
@@ -179,11 +182,15 @@ codes! {
     Od03 = "OD-03", Usage, "the output lies inside an input or holds one";
     Od05 = "OD-05", Input, "an input is missing, unreadable or no regular file";
     Od06 = "OD-06", Environment, "another run is writing to this output directory";
+    Fl01 = "FL-01", Device, "the device that was asked for is not there";
     Fl02 = "FL-02", Usage, "a flag's value is out of range";
     Rr01 = "RR-01", Input, "run.json cannot be read back";
     Io01 = "IO-01", Environment, "reading or writing failed";
     In01 = "IN-01", Environment, "an input changed while the run was reading it";
     Nu01 = "NU-01", Environment, "a computation overflowed or did not converge";
+    Gp01 = "GP-01", Device, "a card has too little memory";
+    Gp02 = "GP-02", Device, "a card or its libraries failed";
+    Gp03 = "GP-03", Device, "the kernels cannot be compiled";
     Ix01 = "IX-01", Interrupted, "interrupted by the user";
     Ix02 = "IX-02", Terminated, "terminated by the system";
 }

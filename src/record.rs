@@ -162,7 +162,7 @@ pub struct FoldRecord {
 /// What the run was computed with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MachineRecord {
-    /// `cpu`.
+    /// What fitted the encoding models: `cpu`, or the names of cards.
     pub device: String,
     /// Threads asked for or found.
     pub threads: usize,

@@ -335,6 +335,10 @@ const CASES: &[Case] = &[
 
 /// Codes whose case needs more than a file: where they are tested, or why they cannot be here.
 const ELSEWHERE: &[(Code, &str)] = &[
+    (Code::Fl01, "kernels.rs"),
+    (Code::Gp01, "kernels.rs"),
+    (Code::Gp02, "kernels.rs"),
+    (Code::Gp03, "kernels.rs"),
     (Code::Ck02, "needs a network that fails; the message is made in one place"),
     (Code::Od03, "an_output_inside_an_input_is_refused"),
     (Code::Od06, "store::run_dir::tests::one_process_at_a_time"),

@@ -12,6 +12,7 @@ mod gifti;
 mod golden;
 mod hostile_bytes;
 mod inference;
+mod kernels;
 mod maps;
 mod neurosynth;
 mod nifti;

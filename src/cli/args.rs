@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use crate::compute::device::Device;
 use crate::encoder::{Context, LongText, Pooling};
 use crate::encoding::MetricName;
 use crate::encoding::engine::Precision;
@@ -83,6 +84,9 @@ pub(super) enum Command {
     /// List the volumes that stand for each trial of events files.
     #[command(after_help = super::windows::EXAMPLES)]
     Windows(super::windows::WindowsArgs),
+    /// Say what this machine has to compute with, and check it: processor, OpenBLAS, memory, cache, NVIDIA cards.
+    #[command(after_help = super::doctor::EXAMPLES)]
+    Doctor(super::doctor::DoctorArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -182,6 +186,10 @@ pub(super) struct SharedArgs {
     /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
     #[arg(long, default_value = "mixed", value_parser = precision)]
     pub precision: Precision,
+    /// What fits the encoding models: cpu; cuda (all NVIDIA cards) or cuda:N, and nothing else; or auto: cards where there are
+    /// some, else the CPU with a warning. See `brainscore doctor`.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: Device,
     /// Memory that the encoding models may use, such as 2G [default: 60 % of what is available].
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub memory: Option<u64>,
@@ -290,6 +298,10 @@ pub(super) struct FitArgs {
     /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
     #[arg(long, default_value = "mixed", value_parser = precision)]
     pub precision: Precision,
+    /// What fits the encoding models: cpu; cuda (all NVIDIA cards) or cuda:N, and nothing else; or auto: cards where there are
+    /// some, else the CPU with a warning. See `brainscore doctor`.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: Device,
     /// Memory to use at most, such as 2G [default: 60 % of what is available]. Responses that do not fit are read in
     /// blocks of targets.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]

@@ -55,6 +55,10 @@ pub(super) fn run(args: Args) -> Option<Status> {
         Command::Resample(args) => (super::resample::run(&args), args.json),
         Command::Atlas(args) => (super::atlas::run(&args), args.json),
         Command::Windows(args) => (super::windows::run(&args), args.json),
+        Command::Doctor(args) => match super::doctor::run(&args) {
+            Ok(status) => return status,
+            Err(problems) => (Err(problems), args.json),
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "brainscore", &mut script);
@@ -98,6 +102,7 @@ pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
         unique: shared.unique,
         pca: shared.pca,
         precision: shared.precision,
+        device: shared.device,
         memory: shared.memory,
         context: shared.context,
         folds: shared.folds,
@@ -233,11 +238,13 @@ fn fit(args: FitArgs) -> Result<(), Problems> {
         components: args.pca.map(NonZeroUsize::get),
         combine: args.combine,
         precision: args.precision,
+        device: args.device,
         memory: args.memory,
         out: args.out,
         overwrite: false,
     };
     let done = pipeline::fit_arrays(&plan, &Progress::new())?;
+    warnings(&done.warnings);
     if args.json {
         say(&json!(done).to_string());
         return Ok(());

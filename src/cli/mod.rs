@@ -4,6 +4,7 @@ mod args;
 mod atlas;
 mod audit;
 mod commands;
+mod doctor;
 mod maps;
 mod messages;
 mod neurosynth;
@@ -22,7 +23,7 @@ use clap::Parser;
 use crate::error::Status;
 
 /// Runs the program on the process's arguments. Exit codes: 0 ok, 1 some units failed, 2 usage, 3 input refused,
-/// 4 environment, 70 a defect of the program, 130 and 143 interrupted.
+/// 4 environment, 5 device, 70 a defect of the program, 130 and 143 interrupted.
 pub fn main() -> ExitCode {
     let args = match args::Args::try_parse() {
         Ok(args) => args,

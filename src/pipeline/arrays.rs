@@ -12,13 +12,14 @@ use serde::Serialize;
 
 use super::bands::{Search, band_scales, bands_table, read_bands};
 use super::combined::{Combine, Together, weights_table};
-use crate::compute::cpu;
+use crate::compute::device::{Device, Offload};
+use crate::compute::{self, cpu};
 use crate::encoding::engine::{self, Fitted, Options, Precision, Report, Targets, random_weights};
 use crate::encoding::{AlphaGrid, Folds, Score, TargetScores, score};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, Warning};
 use crate::io::table::{Output, OutputTable};
 use crate::io::{atomic, npy};
-use crate::store::RunDir;
+use crate::store::{RunDir, default_cache_folder};
 use crate::watch::Watch;
 
 /// Files and choices of one fit.
@@ -46,6 +47,8 @@ pub struct ArrayFit {
     pub combine: Vec<Combine>,
     /// Precision.
     pub precision: Precision,
+    /// What computes: the CPU, or cards.
+    pub device: Device,
     /// Bytes to use at most; none for 60 % of what is available.
     pub memory: Option<u64>,
     /// Folder to write; it must not exist, unless it may be replaced.
@@ -62,6 +65,10 @@ pub(super) type Scored = (usize, Range<usize>, Vec<TargetScores>);
 pub struct ArraySummary {
     /// One entry per feature space.
     pub feature_spaces: Vec<SpaceSummary>,
+    /// What computed: `cpu`, or the cards.
+    pub device: String,
+    /// What the user must know.
+    pub warnings: Vec<Warning>,
     /// Threads it ran on.
     pub threads: usize,
     /// Seconds spent reading.
@@ -94,6 +101,7 @@ pub struct SpaceSummary {
 /// the folder.
 pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
     let clock = std::time::Instant::now();
+    let (offload, mut warning) = compute::open(plan.device, default_cache_folder().ok().as_deref())?;
     let folder = RunDir::stage(&plan.out, plan.overwrite)?;
     let folds = Folds::from_labels(&labels(&plan.folds)?);
     let grid = match &plan.alphas {
@@ -121,7 +129,8 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
         read_seconds += clock.elapsed().as_secs_f64();
         let held = y.iter().map(Response::bytes).sum::<u64>() + (x.len() * 8) as u64 + together.bytes();
         let memory = engine_memory(memory, held, x.dim(), &responses, &grid, folds.count())?;
-        let options = Options { precision: plan.precision, memory: Some(memory), scale, components: plan.components };
+        let (components, offload) = (plan.components, offload.clone());
+        let options = Options { precision: plan.precision, memory: Some(memory), scale, components, offload };
         let clock = std::time::Instant::now();
         if let (Some(bands), None) = (&bands, &plan.band_scales) {
             let search = Search { bands, weights: random_weights(bands.count(), plan.draws, plan.seed), folds: &folds };
@@ -139,7 +148,13 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
         together.keep(x);
     }
     let clock = std::time::Instant::now();
-    let options = Options { precision: plan.precision, memory: plan.memory, components: plan.components, scale: None };
+    let options = Options {
+        precision: plan.precision,
+        memory: plan.memory,
+        components: plan.components,
+        offload: offload.clone(),
+        scale: None,
+    };
     let (combined, weights) = together.fit(&responses, &folds, &grid, &options, watch)?;
     for (name, found, report) in combined {
         spaces.push(summary(name.clone(), found.iter().flat_map(|(.., scores)| scores), report));
@@ -163,8 +178,11 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
     if !weights.is_empty() {
         weights_table(&weights, &subjects).write_csv(&folder.path().join("stack.csv"))?;
     }
+    warning = warning.or_else(|| offload.as_ref().and_then(|o| o.lost().cloned()));
     let summary = ArraySummary {
         feature_spaces: spaces,
+        device: offload.as_ref().map_or("cpu".to_owned(), Offload::describe),
+        warnings: warning.into_iter().collect(),
         threads: rayon::current_num_threads(),
         read_seconds,
         fit_seconds,

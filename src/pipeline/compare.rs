@@ -25,6 +25,7 @@ use super::target_table;
 use super::unique::add_unique;
 use crate::compare::{Ceiling, Comparison, LayerFit, baselines, ceilings, compare_layer};
 use crate::compute::cpu::{self, blas_description, single_threaded_blas};
+use crate::compute::device::Offload;
 use crate::encoder::Attestation;
 use crate::encoding::AlphaGrid;
 use crate::encoding::ceiling::SubjectRows;
@@ -383,10 +384,13 @@ fn record(
         folds,
         checkpoints,
         inputs,
+        offload,
         mut warnings,
         ..
     } = prepared;
     warnings.extend(results.warnings);
+    // Cards that failed on the way: the CPU did the rest.
+    warnings.extend(offload.as_ref().and_then(|o| o.lost().cloned()));
     let rows = rows::described(&plan);
     let n_texts = design.n_parts().unwrap_or_else(|| stimuli.distinct_texts().0.len());
     RunRecord {
@@ -427,7 +431,7 @@ fn record(
             .map(|k| FoldRecord { test_rows: folds.test_rows(k).iter().map(|r| stimuli.ids()[*r].clone()).collect() })
             .collect(),
         machine: MachineRecord {
-            device: "cpu".to_owned(),
+            device: offload.as_ref().map_or("cpu".to_owned(), Offload::describe),
             threads: rayon::current_num_threads(),
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             blas: blas_description(),

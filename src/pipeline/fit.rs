@@ -87,7 +87,8 @@ fn components(prepared: &Prepared, features: &FeatureSpace) -> Option<usize> {
 fn options(prepared: &Prepared) -> Options {
     // Feature spaces are fitted side by side.
     let memory = prepared.plan.memory / rayon::current_num_threads().max(1) as u64;
-    Options { precision: prepared.plan.precision, memory: Some(memory), ..Options::default() }
+    let offload = prepared.offload.clone();
+    Options { precision: prepared.plan.precision, memory: Some(memory), offload, ..Options::default() }
 }
 
 /// The fit of one cohort: features, responses and folds of its rows.

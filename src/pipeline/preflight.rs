@@ -12,6 +12,7 @@ use super::states::{Extraction, extract};
 use super::whole::WholeRuns;
 use super::{narrative, rois, tables, trials};
 use crate::compare::base_of;
+use crate::compute::device::Offload;
 use crate::encoder::{Checkpoint, CheckpointSpec, Pooling, Tokens};
 use crate::encoding::{Folds, is_constant};
 use crate::error::{Code, Error, Problems, Result, Warning, first_five};
@@ -23,7 +24,7 @@ use crate::record::InputRecord;
 use crate::responses::{Cohort, Responses};
 use crate::roi::Rois;
 use crate::stimuli::Stimuli;
-use crate::store::StateCache;
+use crate::store::{StateCache, default_cache_folder};
 use crate::study::{Plan, ResponseTables};
 use crate::subjects::{SubjectColumns, SubjectGroups};
 use crate::watch::Watch;
@@ -70,6 +71,8 @@ pub struct Prepared {
     pub rois: Option<Rois>,
     /// Every file that was read.
     pub inputs: Vec<InputRecord>,
+    /// The cards that take part, if any.
+    pub offload: Option<Offload>,
     /// What the user must know.
     pub warnings: Vec<Warning>,
 }
@@ -260,6 +263,9 @@ pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
             found.input("fine-tuning texts", path, digest);
         }
     }
+    let opened = found.keep(crate::compute::open(plan.device, default_cache_folder().ok().as_deref()));
+    let (offload, warning) = opened.unwrap_or_default();
+    found.warnings.extend(warning);
     Problems::check(found.problems)?;
     plan.checkpoints.retain(|c| !left_out.contains(&c.label));
     match (stimuli, design.zip(confounds), joined, folds) {
@@ -284,6 +290,7 @@ pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
                 groups,
                 rois,
                 inputs: found.inputs,
+                offload,
                 warnings: found.warnings,
             })
         }

@@ -64,7 +64,7 @@ impl SignFlips {
     }
 
     /// Patterns as rows of ±1 (patterns, units); the observed one is none of them.
-    fn rows(&self, range: Range<usize>) -> Array2<f64> {
+    pub(crate) fn rows(&self, range: Range<usize>) -> Array2<f64> {
         let mut signs = Array2::ones((range.len(), self.units));
         let flip = |bits: u64, at: usize| if bits >> at & 1 == 1 { -1.0 } else { 1.0 };
         for (number, mut row) in range.zip(signs.axis_iter_mut(Axis(0))) {

@@ -14,6 +14,7 @@ use super::spec::{AlphasSection, FoldKind, StudySpec};
 use super::trials::{self, TrialsPlan};
 use crate::compare::{Lineage, Settings, base_of};
 use crate::compute::cpu;
+use crate::compute::device::Device;
 use crate::encoder::{CheckpointSpec, Context, LongText, Pooling, Source};
 use crate::encoding::engine::Precision;
 use crate::encoding::{AlphaGrid, FoldSpec, MetricName, ScoreName};
@@ -44,6 +45,8 @@ pub struct Overrides {
     pub pca: Option<NonZeroUsize>,
     /// `--precision`
     pub precision: Precision,
+    /// `--device`
+    pub device: Device,
     /// `--memory`, in bytes
     pub memory: Option<u64>,
     /// `--context`
@@ -135,6 +138,8 @@ pub struct Plan {
     pub components: Option<usize>,
     /// Number type of the ridge arithmetic.
     pub precision: Precision,
+    /// What computes it.
+    pub device: Device,
     /// Bytes that the encoding models may use.
     pub memory: u64,
     /// The checkpoints, the reference first.
@@ -334,6 +339,7 @@ impl Plan {
             unique: if pca.is_some() { UniqueLayers::None } else { overrides.unique },
             components: pca.map(NonZeroUsize::get),
             precision: overrides.precision,
+            device: overrides.device,
             memory: overrides.memory.unwrap_or_else(cpu::default_memory),
             checkpoints,
             lineage: overrides.lineage.clone(),

@@ -13,15 +13,21 @@ use tempfile::TempDir;
 
 /// The folder of material too large for the repository (`$BRAINSCORE_SHARED`, else `shared` beside the repository).
 ///
-/// Where there is none, says `skipped: TEST: no shared material` and returns nothing; the test then returns at once.
-/// The line goes to standard error past the capture of the test runner, and into the file that
-/// `$BRAINSCORE_SKIP_LOG` names, if any.
+/// Where there is none, says `skipped: TEST: no shared material` ([`skip`]) and returns nothing.
 #[track_caller]
 pub fn shared() -> Option<PathBuf> {
     let folder = std::env::var_os("BRAINSCORE_SHARED").map_or_else(beside_the_repository, PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }
+    skip("no shared material");
+    None
+}
+
+/// Says `skipped: TEST: why` to standard error past the capture of the test runner, and to the file that
+/// `$BRAINSCORE_SKIP_LOG` names, if any. The test then returns at once.
+#[track_caller]
+pub fn skip(why: &str) {
     // The thread is named after the test, except where tests run one by one on the main thread.
     let place = Location::caller();
     let thread = std::thread::current();
@@ -29,13 +35,12 @@ pub fn shared() -> Option<PathBuf> {
         Some(name) if name != "main" => name.to_owned(),
         _ => format!("{}:{}", place.file(), place.line()),
     };
-    let line = format!("skipped: {test}: no shared material\n");
+    let line = format!("skipped: {test}: {why}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
     if let Some(log) = std::env::var_os("BRAINSCORE_SKIP_LOG") {
         let mut log = std::fs::File::options().append(true).create(true).open(log).unwrap();
         log.write_all(line.as_bytes()).unwrap();
     }
-    None
 }
 
 fn beside_the_repository() -> PathBuf {

@@ -19,6 +19,11 @@ pub fn peak_memory() -> Option<u64> {
     field(Path::new("/proc/self/status"), "VmHWM:")
 }
 
+/// The memory of the machine, in bytes; none where the system does not say.
+pub fn total_memory() -> Option<u64> {
+    field(Path::new("/proc/meminfo"), "MemTotal:")
+}
+
 /// `MemAvailable`, in bytes.
 fn meminfo(path: &Path) -> Option<u64> {
     field(path, "MemAvailable:")

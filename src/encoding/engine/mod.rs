@@ -16,6 +16,7 @@ mod bands;
 mod choice;
 mod inner;
 mod narrow;
+mod offload;
 mod refit;
 mod rows;
 mod search;
@@ -38,6 +39,7 @@ use super::alphas::AlphaGrid;
 use super::cv::CvFit;
 use super::folds::Folds;
 use crate::compute::cpu::{self, Real};
+use crate::compute::device::Offload;
 use crate::error::{Code, Error, Result};
 use crate::watch::Watch;
 
@@ -90,6 +92,8 @@ pub struct Options {
     pub memory: Option<u64>,
     /// Factor of each column after z-scoring (banded ridge); none for 1 throughout.
     pub scale: Option<Vec<f64>>,
+    /// Cards that decompose training sets and search alphas; none for the CPU.
+    pub offload: Option<Offload>,
     /// Confines every fit to so many principal components of the z-scored training rows, the ones with the largest
     /// variance, which keep their variance (ridge shrinks the smaller ones more); none for all.
     pub components: Option<usize>,
@@ -440,7 +444,8 @@ impl<'a, T: Real> Engine<'a, T> {
             let prepare = |without: &[usize; 2]| {
                 self.watch.check()?;
                 self.decompositions.fetch_add(1, Ordering::Relaxed);
-                Ok(Prepared::new(self.system(without, None).factor()?, self.options.precision, self.targets))
+                let factor = self.system(without, None).factor_on(self.options.offload.as_ref())?;
+                Ok(Prepared::new(factor, self.options.precision, self.targets))
             };
             let prepared = wave.par_iter().map(prepare).collect::<Result<Vec<_>>>()?;
             *seconds += clock.elapsed().as_secs_f64();

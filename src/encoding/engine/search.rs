@@ -16,11 +16,11 @@ use crate::error::Result;
 
 /// Up to so many eigenvalues mixed precision searches in float64 at once: bounding and settling what float32 leaves open
 /// would cost as much as it saves.
-const SMALL: usize = 64;
+pub(super) const SMALL: usize = 64;
 
 /// A decomposed inner training set.
 pub(super) struct Prepared<T> {
-    factor: Factor<T>,
+    pub(super) factor: Factor<T>,
     /// Held-out rows in its coordinates, in float32 where alphas are searched in it.
     narrow: Option<Array2<f32>>,
     /// Whether it is searched by smoothers.
@@ -129,6 +129,10 @@ impl<T: Real> Engine<'_, T> {
         let (mut seconds, mut bases) = (0.0, 0);
         self.with_factors(kept, &mut report.factor_seconds, |prepared| {
             let clock = Instant::now();
+            if self.sweep_on_cards(prepared, alphas, which, &mut found)? {
+                seconds += clock.elapsed().as_secs_f64();
+                return Ok(());
+            }
             if prepared.iter().all(|p| p.smooth) {
                 let factors: Vec<&Factor<T>> = prepared.iter().map(|p| &p.factor).collect();
                 let smoothers = Smoothers::new(&factors, &self.rows, alphas, |without| self.held_out(without));

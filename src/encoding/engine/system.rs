@@ -23,7 +23,8 @@ use ndarray::{Array2, Axis, s};
 use super::bands::Bands;
 use super::rows::{Rows, count, gather, select};
 use super::space::{Space, Standard};
-use crate::compute::cpu::{Real, Spectrum, eigh, gram};
+use crate::compute::cpu::{Real, Spectrum, gram};
+use crate::compute::device::Offload;
 use crate::error::Result;
 
 /// Largest share of a diagonal element that centring may leave before its rounding matters: the variance's relative
@@ -150,7 +151,12 @@ impl<T: Real> System<T> {
 
     /// Eigendecomposition: predictions for every alpha are then `projected · diag(1 / (s + alpha)) · Q`, Q = Uᵀ right.
     pub(super) fn factor(self) -> Result<Factor<T>> {
-        let Spectrum { values, vectors } = eigh(self.matrix)?;
+        self.factor_on(None)
+    }
+
+    /// The same, decomposed by cards where there are some.
+    pub(super) fn factor_on(self, offload: Option<&Offload>) -> Result<Factor<T>> {
+        let Spectrum { values, vectors } = Offload::eigh(offload, self.matrix)?;
         let largest = values.iter().fold(0f64, |m, v| m.max(v.wide()));
         // Ascending. What rounding leaves of a zero has no share in any prediction.
         let first = values.iter().position(|v| v.wide() > 2.0 * T::ROUNDOFF * largest).unwrap_or(values.len());
@@ -173,7 +179,7 @@ pub(super) struct Factor<T> {
     /// Eigenvalues (k), ascending, positive.
     pub(super) values: Vec<f64>,
     /// U (dimension, k).
-    vectors: Array2<T>,
+    pub(super) vectors: Array2<T>,
     /// cross · U (held-out rows, k).
     pub(super) projected: Array2<T>,
     pub(super) side: Side<T>,

@@ -1,0 +1,212 @@
+//! Which device computes, and what the encoding engine asks of one that is not the CPU.
+
+use std::fmt::{self, Debug};
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+
+use ndarray::{Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
+
+use super::cpu::{Real, Spectrum, eigh};
+use crate::error::{Code, Error, Result, Warning};
+
+/// The device that a user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// Every NVIDIA card, or one of them; nothing else will do.
+    Cuda(Option<usize>),
+    /// Every NVIDIA card where there is one, else the processor, with a warning.
+    Auto,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(None) => f.write_str("cuda"),
+            Device::Cuda(Some(card)) => write!(f, "cuda:{card}"),
+            Device::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Device, String> {
+        match text {
+            "cpu" => Ok(Device::Cpu),
+            "auto" => Ok(Device::Auto),
+            "cuda" => Ok(Device::Cuda(None)),
+            other => match other.strip_prefix("cuda:").map(str::parse) {
+                Some(Ok(card)) => Ok(Device::Cuda(Some(card))),
+                _ => Err("expected cpu, cuda, cuda:N or auto".to_owned()),
+            },
+        }
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Device, String> {
+        text.parse()
+    }
+}
+
+impl From<Device> for String {
+    fn from(device: Device) -> String {
+        device.to_string()
+    }
+}
+
+/// One or more cards that take work from the encoding engine. Whatever they return an error for, the CPU does.
+pub trait Accelerator: Debug + Send + Sync {
+    /// What it is, for the record.
+    fn describe(&self) -> String;
+    /// The eigendecomposition of a symmetric matrix of which the lower triangle counts; nothing where the CPU should do it.
+    ///
+    /// # Errors
+    /// `GP-01` for too little memory, `GP-02` when the card fails, `NU-01` when the solver does not converge.
+    fn eigh(&self, matrix: ArrayView2<'_, f64>) -> Result<Option<Spectrum<f64>>>;
+    /// Takes over the factor of one training set.
+    ///
+    /// # Errors
+    /// `GP-01` for too little memory, `GP-02` when the card fails.
+    fn ridge_path(&self, factor: &PathFactor<'_>) -> Result<Box<dyn RidgePath>>;
+}
+
+/// Cards at work for one run, and what became of them. Copies share their state.
+#[derive(Debug, Clone)]
+pub struct Offload {
+    cards: Arc<dyn Accelerator>,
+    /// Whether the CPU may take over when they fail.
+    replaceable: bool,
+    lost: Arc<OnceLock<Warning>>,
+}
+
+impl Offload {
+    /// Work goes to `cards`; where they fail the CPU takes over if it is `replaceable`, and does the rest of the run.
+    pub fn new(cards: Arc<dyn Accelerator>, replaceable: bool) -> Offload {
+        Offload { cards, replaceable, lost: Arc::new(OnceLock::new()) }
+    }
+
+    /// What the cards are, for the record.
+    pub fn describe(&self) -> String {
+        self.cards.describe()
+    }
+
+    /// That the CPU took over, and why.
+    pub fn lost(&self) -> Option<&Warning> {
+        self.lost.get()
+    }
+
+    /// Does something on the cards; nothing where the CPU has to.
+    ///
+    /// # Errors
+    /// Those of the cards, unless the CPU may take over; and those that are the numbers'.
+    pub fn attempt<T>(&self, work: impl FnOnce(&dyn Accelerator) -> Result<T>) -> Result<Option<T>> {
+        if self.lost.get().is_some() {
+            return Ok(None);
+        }
+        match work(&*self.cards) {
+            Ok(done) => Ok(Some(done)),
+            Err(e) if self.replaceable && is_of_cards(&e) => {
+                self.lost.get_or_init(|| super::on_the_cpu(&e));
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The eigendecomposition of a symmetric matrix, as [`eigh`]: float64 on the cards where they have a solver.
+    ///
+    /// # Errors
+    /// As [`eigh`] and [`Offload::attempt`].
+    pub fn eigh<T: Real>(offload: Option<&Offload>, matrix: Array2<T>) -> Result<Spectrum<T>> {
+        if let Some(offload) = offload.filter(|_| T::ROUNDOFF == f64::ROUNDOFF && matrix.nrows() >= LEAST_ORDER) {
+            let done = offload.attempt(|cards| {
+                let wide = matrix.mapv(|v| v.wide());
+                if let Some(bad) = wide.iter().find(|v| !v.is_finite()) {
+                    return Err(Error::new(Code::Nu01, "eigendecomposition", format!("the Gram matrix holds {bad}"))
+                        .expected("finite values"));
+                }
+                cards.eigh(wide.view())
+            })?;
+            if let Some(Spectrum { values, vectors }) = done.flatten() {
+                return Ok(Spectrum { values: values.mapv(T::of), vectors: vectors.mapv(T::of) });
+            }
+        }
+        eigh(matrix)
+    }
+}
+
+/// Smaller matrices are decomposed before they would have been copied.
+const LEAST_ORDER: usize = 256;
+
+fn is_of_cards(error: &Error) -> bool {
+    matches!(error.code(), Code::Gp01 | Code::Gp02 | Code::Gp03)
+}
+
+/// The factor of a training set: predictions are `projected · diag(1 / (values + alpha)) · vectorsᵀ · right`.
+#[derive(Debug, Clone, Copy)]
+pub struct PathFactor<'a> {
+    /// Eigenvectors in columns (dimension, k).
+    pub vectors: ArrayView2<'a, f64>,
+    /// Eigenvalues (k).
+    pub values: &'a [f64],
+    /// Held-out rows in their coordinates (rows, k).
+    pub projected: ArrayView2<'a, f64>,
+    /// Multiply in float32; the number is the expected square of a prediction's rounding error, in units of float32
+    /// roundoff, over Σ_j (P_j Q_j / (s_j + alpha))².
+    pub single: Option<f64>,
+}
+
+/// What the rows of one fold say about every alpha.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PathErrors {
+    /// Squared error (alphas, targets).
+    pub sse: Array2<f64>,
+    /// Expected square of the rounding error of all predictions, in units of float32 roundoff (alphas, targets); 0 in
+    /// float64.
+    pub noise: Array2<f64>,
+}
+
+/// The factor of a training set on a device.
+pub trait RidgePath: Debug + Send + Sync {
+    /// Squared errors of held-out rows for every alpha and target of a block.
+    ///
+    /// `right` (dimension, targets) is the system's right-hand side, each `truth` (rows, targets) what the rows of its range
+    /// should be. `block` numbers the block of targets: neighbouring ones go to different cards.
+    ///
+    /// # Errors
+    /// As [`Accelerator::ridge_path`].
+    fn errors(
+        &self,
+        alphas: &[f64],
+        right: ArrayView2<'_, f64>,
+        held_out: &[(Range<usize>, Array2<f64>)],
+        block: usize,
+    ) -> Result<Vec<PathErrors>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named() {
+        for name in ["cpu", "cuda", "cuda:3", "auto"] {
+            assert_eq!(name.parse::<Device>().unwrap().to_string(), name);
+        }
+        for bad in ["gpu", "cuda:", "cuda:-1", "cuda:x", "", "CPU"] {
+            assert!(bad.parse::<Device>().is_err(), "{bad}");
+        }
+        assert_eq!(serde_json::to_string(&Device::Cuda(Some(1))).unwrap(), "\"cuda:1\"");
+    }
+}
