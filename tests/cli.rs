@@ -33,7 +33,7 @@ fn record(folder: &Path) -> RunRecord {
     serde_json::from_slice(&std::fs::read(folder.join("run.json")).unwrap()).unwrap()
 }
 
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 25] = [
     "scores.csv",
     "scores.parquet",
     "targets.csv",
@@ -49,6 +49,16 @@ const TABLES: [&str; 15] = [
     "normalised.parquet",
     "summary.csv",
     "summary.parquet",
+    "rois.csv",
+    "rois.parquet",
+    "roi_summary.csv",
+    "roi_summary.parquet",
+    "roi_comparison.csv",
+    "roi_comparison.parquet",
+    "roi_matrix.csv",
+    "roi_matrix.parquet",
+    "roi_overlap.csv",
+    "roi_overlap.parquet",
 ];
 
 #[test]
@@ -254,6 +264,12 @@ fn a_run_is_complete_and_private() {
         "weights.svg",
         "weights.png",
         "difference.png",
+        "roi-layerwise.svg",
+        "roi-layerwise.png",
+        "roi-layers.svg",
+        "roi-layers.png",
+        "roi-difference.svg",
+        "roi-difference.png",
         "demo",
     ]);
     expected.sort_unstable();

@@ -10,7 +10,7 @@ use crate::compare::{Comparison, LayerFit, RoiDifference, RoiResults};
 use crate::encoding::{Reason, Score, ScoreName};
 use crate::error::Result;
 use crate::ids::Layer;
-use crate::io::table::{Output, OutputTable, write_csv_batches, write_parquet_batches};
+use crate::io::table::{Output, OutputTable, write_batches};
 use crate::roi::Rois;
 
 /// What stands for a layer where each checkpoint is at its own.
@@ -60,8 +60,7 @@ fn scores(
         }
         Ok(())
     };
-    write_csv_batches(&folder.join("rois.csv"), produce)?;
-    write_parquet_batches(&folder.join("rois.parquet"), produce)
+    write_batches(folder, "rois", produce)
 }
 
 fn score_rows(
@@ -198,7 +197,7 @@ fn summary(folder: &Path, prepared: &Prepared, results: &RoiResults, comparison:
         ("undefined", text(&|r| reason(r.mean))),
     ]);
     stamp(&mut table, prepared.plan.folds, rows.len());
-    table.write_csv(&folder.join("roi_summary.csv"))
+    table.write(folder, "roi_summary")
 }
 
 fn level(d: &RoiDifference) -> String {
@@ -236,7 +235,7 @@ fn differences(folder: &Path, prepared: &Prepared, results: &RoiResults, compari
         ("undefined", text(&|d| untested(d.difference, &d.inference, comparison.unit))),
     ]);
     stamp(&mut table, prepared.plan.folds, all.len());
-    table.write_csv(&folder.join("roi_comparison.csv"))
+    table.write(folder, "roi_comparison")
 }
 
 /// `roi_matrix.csv`: the weight of every target in every ROI that is not 0; `[rois] matrix` reads it back.
@@ -251,7 +250,7 @@ fn matrix(folder: &Path, prepared: &Prepared, results: &RoiResults) -> Result<()
         ("target", Output::Text(rows.iter().map(|r| prepared.targets[r.1].to_string()).collect())),
         ("weight", Output::Real(rows.iter().map(|r| Some(r.2)).collect())),
     ])
-    .write_csv(&folder.join("roi_matrix.csv"))
+    .write(folder, "roi_matrix")
 }
 
 /// `roi_overlap.csv`: what each pair has in common.
@@ -270,5 +269,5 @@ fn overlap(folder: &Path, results: &RoiResults) -> Result<()> {
         ("row_cosine", Output::Real(all.iter().map(|o| Some(o.cosine)).collect())),
         ("meaning", Output::Text(all.iter().map(|o| o.in_words().to_owned()).collect())),
     ])
-    .write_csv(&folder.join("roi_overlap.csv"))
+    .write(folder, "roi_overlap")
 }
