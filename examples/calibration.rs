@@ -169,10 +169,15 @@ impl Design {
             let (y, predicted) = (y.slice(columns), fit.predicted.slice(columns));
             let sums = GroupSums::of(y, predicted, fit.train_mean.slice(columns), &self.folds, &self.groups);
             let inner_error = fit.inner_error.slice(columns);
-            by_group.enter(s, &SubjectParts { sums: &sums, inner_error, folds: &[0, 1, 2, 3, 4], y, scores }, name);
+            by_group.enter(
+                s,
+                &SubjectParts { sums: &sums, inner_error, folds: &[0, 1, 2, 3, 4], y, scores },
+                name,
+                None,
+            );
             groups = (subjects == 1).then_some(sums);
         }
-        LayerFit { scores, groups, by_group: Some(by_group), joint: None }
+        LayerFit { scores, groups, by_group: Some(by_group), by_roi: Vec::new(), joint: None }
     }
 
     /// Compares checkpoints that have the same layers.

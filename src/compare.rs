@@ -6,6 +6,8 @@ mod groups;
 mod inference;
 mod layer;
 mod lineage;
+mod rois;
+mod summary;
 mod trend;
 mod units;
 
@@ -19,6 +21,8 @@ pub use layer::{
     ByGroup, LEVEL, LayerFit, LayerScores, SubjectParts, baselines, by_subject, compare_layer, target_means, unique_cod,
 };
 pub use lineage::{Lineage, base_of};
+pub use rois::{RoiBaseline, RoiBest, RoiCeiling, RoiDifference, RoiPoint, RoiResults};
+pub use summary::{SummaryDifference, SummaryRow};
 pub use trend::{Along, Trend, TrendPoint};
 
 use crate::encoding::{MetricName, Score, ScoreName};
@@ -61,6 +65,9 @@ pub struct Comparison {
     /// Scores beyond those of single targets, where they were asked for.
     #[serde(default)]
     pub metrics: Vec<MetricPoint>,
+    /// The same for regions of interest, where the study has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rois: Option<RoiResults>,
     /// Difference to the confounds-only model per checkpoint, layer and score, averaged over targets.
     pub confound_gains: Vec<Difference>,
     /// `unique cod` per checkpoint and layer, averaged over targets: cod of a banded model of features and confounds less
@@ -153,6 +160,7 @@ impl Comparison {
             oasm: Vec::new(),
             ceilings: Vec::new(),
             metrics: Vec::new(),
+            rois: None,
             confound_gains: Vec::new(),
             unique_cod: Vec::new(),
             layer_differences: Vec::new(),

@@ -156,8 +156,12 @@ codes! {
     Bo02 = "BO-02", Input, "a run has too few volumes for the cleaning that was asked for";
     Ro01 = "RO-01", Input, "an atlas has another number of maps than labels";
     Ro02 = "RO-02", Input, "an atlas label is empty or stands twice";
+    Ro03 = "RO-03", Input, "an ROI lies outside the atlas";
     Ro04 = "RO-04", Input, "an image is no atlas";
+    Ro05 = "RO-05", Input, "an ROI is empty";
     Ro07 = "RO-07", Input, "too many maps of an atlas are empty where the data are";
+    Ro09 = "RO-09", Input, "the maps of an atlas are not the targets";
+    Ro10 = "RO-10", Input, "ROIs cannot be used as they are written";
     Ns01 = "NS-01", Input, "a database of studies lacks a file, a feature or a term";
     Ns02 = "NS-02", Input, "parts of a database of studies do not belong together";
     Ns03 = "NS-03", Input, "a file of a database of studies is damaged";
@@ -181,6 +185,7 @@ codes! {
     Fl01 = "FL-01", Device, "the device that was asked for is not there";
     Fl02 = "FL-02", Usage, "a flag's value is out of range";
     Rr01 = "RR-01", Input, "run.json cannot be read back";
+    Rr02 = "RR-02", Input, "runs cannot be merged into one comparison";
     Io01 = "IO-01", Environment, "reading or writing failed";
     In01 = "IN-01", Environment, "an input changed while the run was reading it";
     Nu01 = "NU-01", Environment, "a computation overflowed or did not converge";

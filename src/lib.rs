@@ -28,6 +28,7 @@ pub mod plot;
 pub mod record;
 pub mod report;
 pub mod responses;
+pub mod roi;
 pub mod stats;
 pub mod stimuli;
 pub mod store;

@@ -195,6 +195,9 @@ pub struct Planted {
     pub targets: Vec<TargetId>,
     /// Share of their variance that is signal: the cod of a perfect model.
     pub signal_share: f64,
+    /// The ROI that the driven parcels make up, and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roi: Option<String>,
 }
 
 mod audit;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::brainscore;
 use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
-use crate::{atlas, bad_bold, batch, gifti, neurosynth, runs, windows};
+use crate::{atlas, bad_bold, batch, gifti, neurosynth, rois, runs, windows};
 
 struct Case {
     name: &'static str,
@@ -353,8 +353,16 @@ const ELSEWHERE: &[(Code, &str)] = &[
 ];
 
 /// The codes that have their cases in other files.
-const OTHERS: &[fn() -> Vec<Code>] =
-    &[atlas::codes, bad_bold::codes, batch::codes, gifti::codes, neurosynth::codes, runs::codes, windows::codes];
+const OTHERS: &[fn() -> Vec<Code>] = &[
+    atlas::codes,
+    bad_bold::codes,
+    batch::codes,
+    gifti::codes,
+    neurosynth::codes,
+    rois::codes,
+    runs::codes,
+    windows::codes,
+];
 
 fn compare(study: &TinyStudy, checkpoint: &str, flags: &[&str]) -> Output {
     let here = study.dir.path().to_str().unwrap();

@@ -274,10 +274,16 @@ fn the_best_of_many_layers_of_noise_is_nothing_when_nested() {
                 let inner_error = fit.inner_error.view();
                 let parts =
                     SubjectParts { sums: &sums, inner_error, folds: &[0, 1, 2, 3, 4], y: y.view(), scores: &scores };
-                by_group.enter(0, &parts, name);
+                by_group.enter(0, &parts, name, None);
                 (
                     Layer(layer),
-                    LayerFit { scores: vec![scores], groups: Some(sums), by_group: Some(by_group), joint: None },
+                    LayerFit {
+                        scores: vec![scores],
+                        groups: Some(sums),
+                        by_group: Some(by_group),
+                        by_roi: Vec::new(),
+                        joint: None,
+                    },
                 )
             })
             .collect();

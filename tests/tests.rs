@@ -20,6 +20,7 @@ mod parcellate;
 mod pickles;
 mod resample;
 mod ridge;
+mod rois;
 mod runs;
 mod states;
 mod support;

@@ -19,6 +19,7 @@ mod projector;
 mod registry;
 mod smooth;
 mod space;
+mod statistic;
 
 pub use maps::{Atlas, Mask};
 pub use parcellate::{Extracted, Extraction, extract};
@@ -27,3 +28,4 @@ pub use projector::Projector;
 pub use registry::{Entry, Fetched, RemoteFile, registry};
 pub use smooth::Smoothing;
 pub use space::{Grid, Interpolation};
+pub use statistic::{Cut, StatisticMap, Threshold};

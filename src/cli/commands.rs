@@ -150,7 +150,12 @@ pub(super) fn plan(
 fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
     let progress = Progress::new();
-    let overrides = Overrides { untrained: args.untrained, metrics: args.metrics, ..overrides(&args.shared) };
+    let overrides = Overrides {
+        untrained: args.untrained,
+        metrics: args.metrics,
+        rois: args.rois.flags(),
+        ..overrides(&args.shared)
+    };
     let finished = match &args.study {
         Some(study) => {
             let plan = plan(&args.checkpoints, &args.list, study, &overrides)?;
@@ -321,6 +326,7 @@ fn summary(finished: &Finished) -> serde_json::Value {
         "best_differences": comparison.best_differences,
         "profile_differences": comparison.profile_differences,
         "group_contrasts": comparison.group_contrasts,
+        "rois": comparison.rois,
         "tests": comparison.tests,
         "left_out": finished.record.left_out,
         "warnings": finished.record.warnings,
@@ -335,7 +341,8 @@ pub(super) fn warnings(list: &[Warning]) {
 
 fn check(args: &CheckArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
-    let plan = plan(&args.checkpoints, &args.list, &args.study, &overrides(&args.shared))?;
+    let overrides = Overrides { rois: args.rois.flags(), ..overrides(&args.shared) };
+    let plan = plan(&args.checkpoints, &args.list, &args.study, &overrides)?;
     let audited = pipeline::check(plan, &Progress::new())?;
     let prepared = &audited.prepared;
     warnings(&prepared.warnings);
@@ -361,6 +368,9 @@ fn overview(prepared: &Prepared) {
         stimuli.n_groups()
     ));
     say(&format!("responses   {} subjects × {} targets", prepared.subjects.len(), prepared.targets.len()));
+    for roi in prepared.rois.iter().flat_map(|r| &r.list) {
+        say(&format!("roi         {}", roi.in_words()));
+    }
     let sizes: Vec<String> =
         (0..prepared.folds.count()).map(|k| prepared.folds.test_rows(k).len().to_string()).collect();
     say(&format!("folds       {}: {} rows", prepared.plan.folds, sizes.join(" + ")));
@@ -408,6 +418,7 @@ fn overview_json(prepared: &Prepared) -> serde_json::Value {
         "groups": prepared.stimuli.n_groups(),
         "subjects": prepared.subjects,
         "targets": prepared.targets.len(),
+        "rois": prepared.rois.as_ref().map(|r| &r.list),
         "folds": prepared.folds.count(),
         "checkpoints": checkpoints,
         "inputs": prepared.inputs,
@@ -417,8 +428,23 @@ fn overview_json(prepared: &Prepared) -> serde_json::Value {
 }
 
 fn rebuild(args: &ReportArgs) -> Result<(), Problems> {
-    let record = pipeline::rebuild(&args.folder)?;
-    warnings(&record.warnings);
-    say(&format!("rebuilt from run.json: {}", args.folder.join("report.html").display()));
+    match (args.folders.as_slice(), &args.out) {
+        ([folder], None) => {
+            let record = pipeline::rebuild(folder)?;
+            warnings(&record.warnings);
+            say(&format!("rebuilt from run.json: {}", folder.join("report.html").display()));
+        }
+        (folders, Some(out)) => {
+            let merged = pipeline::merge(folders, out, args.overwrite)?;
+            warnings(&merged.record.warnings);
+            say(&report::text_summary(&merged.record));
+            say(&format!("report: {}", merged.folder.join("report.html").display()));
+        }
+        (_, None) => {
+            return Err(Error::new(Code::Fl02, "--out", "is not given")
+                .expected("a new directory for the comparison of several runs")
+                .into());
+        }
+    }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod neurosynth;
 mod parcellate;
 mod progress;
 mod resample;
+mod rois;
 mod selftest;
 mod windows;
 

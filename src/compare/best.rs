@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inference::{Fits, Inference, Power, tests};
 use super::layer::LEVEL;
-use super::units::{beside, over_targets, predicts};
+use super::units::{beside, ones, predicts, weighted};
 use super::{ByGroup, Comparison, LayerFit};
 use crate::encoding::{Reason, Score, ScoreName};
 use crate::ids::Layer;
@@ -35,6 +35,9 @@ pub struct NestedBest {
     pub nested: Score,
     /// Its interval.
     pub interval: Option<Interval>,
+    /// The nested score of each subject; empty with one subject.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<Option<f64>>,
     /// Standard deviation of the nested score over subjects; none with one subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sd: Option<f64>,
@@ -88,10 +91,11 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    fn of(layers: &[(Layer, LayerFit)], score: ScoreName, units: usize) -> Profile {
-        let columns: Vec<Array2<f64>> = layers.iter().map(|(_, fit)| over_targets(&fit.per_unit(score))).collect();
+    fn of(layers: &[(Layer, LayerFit)], score: ScoreName, units: usize, weights: &Array2<f64>) -> Profile {
+        let columns: Vec<Array2<f64>> = layers.iter().map(|(_, fit)| weighted(&fit.per_unit(score), weights)).collect();
         let first = layers.first().and_then(|(_, fit)| fit.groups.as_ref());
-        let groups = first.map(|sums| over_targets(&sums.parts(score).shares).column(0).mapv(|s| s * units as f64));
+        let shares = first.map(|sums| weighted(&sums.parts(score).shares, weights));
+        let groups = shares.map(|s| s.column(0).mapv(|s| s * units as f64));
         Profile {
             layers: layers.iter().map(|(layer, _)| *layer).collect(),
             values: beside(&columns, units),
@@ -168,8 +172,14 @@ struct Nested {
 }
 
 impl Nested {
-    fn of(layers: &[(Layer, LayerFit)], score: ScoreName) -> Option<Nested> {
-        let parts: Vec<&ByGroup> = layers.iter().map(|(_, fit)| fit.by_group.as_ref()).collect::<Option<_>>()?;
+    fn of(layers: &[(Layer, LayerFit)], score: ScoreName, roi: Option<usize>) -> Option<Nested> {
+        let parts: Vec<&ByGroup> = layers
+            .iter()
+            .map(|(_, fit)| match roi {
+                Some(roi) => fit.by_roi.get(roi),
+                None => fit.by_group.as_ref(),
+            })
+            .collect::<Option<_>>()?;
         let (subjects, folds) = parts.first()?.inner.dim();
         let choices = Array2::from_shape_fn((subjects, folds), |(s, f)| {
             let others = |s: usize| (0..subjects).filter(move |other| subjects == 1 || *other != s);
@@ -207,7 +217,7 @@ impl Nested {
 
 /// Each unit's value at the layers chosen without it, a column (units, 1) per checkpoint.
 pub(super) fn nested_values(fits: &[Fits<'_>], score: ScoreName, units: usize) -> Vec<Array2<f64>> {
-    let values = |layers: &[(Layer, LayerFit)]| Nested::of(layers, score).map(|n| n.values);
+    let values = |layers: &[(Layer, LayerFit)]| Nested::of(layers, score, None).map(|n| n.values);
     fits.iter().map(|(_, layers)| values(layers).unwrap_or_else(|| Array2::from_elem((units, 1), f64::NAN))).collect()
 }
 
@@ -221,31 +231,109 @@ pub(super) fn replicated(
     (value, bca(value, boot.view(), jack.view(), expanded(LEVEL, resamples.units())))
 }
 
+/// The layers of a checkpoint, and the one chosen among them without the data that it is scored on; of the mean over
+/// targets, or of an ROI.
+pub(super) struct Choice {
+    /// How often each layer was chosen.
+    pub chosen: Vec<(Layer, usize)>,
+    profile: Profile,
+    column: Profile,
+}
+
+impl Choice {
+    /// `weights` (1, targets) are those of the mean, or of ROI number `roi`.
+    pub fn of(
+        layers: &[(Layer, LayerFit)],
+        score: ScoreName,
+        units: usize,
+        weights: &Array2<f64>,
+        roi: Option<usize>,
+    ) -> Choice {
+        let profile = Profile::of(layers, score, units, weights);
+        let (chosen, values) = match Nested::of(layers, score, roi) {
+            Some(nested) => (nested.counts(&profile.layers), nested.values),
+            None => (Vec::new(), Array2::from_elem((units, 1), f64::NAN)),
+        };
+        let column = profile.with(values);
+        Choice { chosen, profile, column }
+    }
+
+    /// The nested score and its interval.
+    pub fn score(&self, resamples: &Resamples) -> (f64, Option<Interval>) {
+        replicated(resamples, |w| self.column.resampled(w).column(0).to_owned())
+    }
+
+    /// The same with nested scores that are known from a finished run.
+    fn with(mut self, known: Array2<f64>) -> Choice {
+        self.column.values = known;
+        self
+    }
+
+    /// The nested score of each subject; nothing with one subject.
+    fn subjects(&self) -> Vec<Option<f64>> {
+        let several = self.column.groups.is_none();
+        self.column.values.iter().filter(|_| several).map(|v| Some(*v).filter(|v| v.is_finite())).collect()
+    }
+
+    /// Standard deviation of the subjects' nested scores; none with one subject.
+    pub fn sd(&self) -> Option<f64> {
+        let several = self.column.groups.is_none();
+        several.then(|| Sample::of(&self.column.values).map(|s| s.sd)).flatten()
+    }
+
+    /// The highest mean over the layers.
+    pub fn naive(&self) -> f64 {
+        let means = self.profile.resampled(&Array2::ones((1, self.profile.values.nrows())));
+        highest(means.iter().copied()).map_or(f64::NAN, |at| means[[0, at]])
+    }
+
+    /// Per-unit differences to another checkpoint's choice (units, 1); with one subject, NaN where neither predicts.
+    pub fn paired(&self, base: &Choice) -> Array2<f64> {
+        let paired = &self.column.values - &base.column.values;
+        if self.column.predicts() || base.column.predicts() { paired } else { paired * f64::NAN }
+    }
+
+    /// The difference of the nested scores under weights of the units.
+    pub fn difference(&self, base: &Choice, weights: &Array2<f64>) -> Array1<f64> {
+        match &self.column.groups {
+            None => {
+                let paired = &self.column.values - &base.column.values;
+                weighted_means(weights, &paired).column(0).to_owned()
+            }
+            Some(_) => &self.column.resampled(weights).column(0) - &base.column.resampled(weights).column(0),
+        }
+    }
+}
+
 impl Comparison {
     /// Chooses best layers and finds centres of mass, in the ranking score. `fits` holds all checkpoints.
     pub(super) fn choose(&mut self, fits: &[Fits<'_>], flips: &SignFlips, power: &mut Power, resamples: &Resamples) {
-        let profiles: Vec<Profile> =
-            fits.iter().map(|(_, layers)| Profile::of(layers, self.score, self.n_units)).collect();
-        let nested: Vec<(Vec<(Layer, usize)>, Profile)> = fits
+        let choices: Vec<Choice> = fits
             .iter()
-            .zip(&profiles)
-            .map(|((_, layers), profile)| match Nested::of(layers, self.score) {
-                Some(nested) => (nested.counts(&profile.layers), profile.with(nested.values)),
-                None => (Vec::new(), profile.with(Array2::from_elem((self.n_units, 1), f64::NAN))),
+            .map(|(label, layers)| {
+                let weights = layers.first().map_or(Array2::ones((1, 0)), |(_, fit)| ones(fit));
+                let choice = Choice::of(layers, self.score, self.n_units, &weights, None);
+                match self.known(label) {
+                    Some(known) => choice.with(known),
+                    None => choice,
+                }
             })
             .collect();
         let undefined = |value| Score::from_nan(value, Reason::NothingDefined);
-        for (((label, _), profile), (chosen, column)) in fits.iter().zip(&profiles).zip(&nested) {
-            let (score, interval) = replicated(resamples, |w| column.resampled(w).column(0).to_owned());
-            let means = profile.resampled(&Array2::ones((1, self.n_units)));
-            let naive = highest(means.iter().copied()).map_or(f64::NAN, |at| means[[0, at]]);
-            let (middle, middle_interval) = self.centre(profile, resamples);
+        for ((label, _), choice) in fits.iter().zip(&choices) {
+            if self.best_layers.iter().any(|b| b.checkpoint == *label) {
+                continue;
+            }
+            let (score, interval) = choice.score(resamples);
+            let naive = choice.naive();
+            let (middle, middle_interval) = self.centre(&choice.profile, resamples);
             self.best_layers.push(NestedBest {
                 checkpoint: (*label).to_owned(),
-                chosen: chosen.clone(),
+                chosen: choice.chosen.clone(),
                 nested: undefined(score),
                 interval,
-                sd: column.groups.is_none().then(|| Sample::of(&column.values).map(|s| s.sd)).flatten(),
+                subjects: choice.subjects(),
+                sd: choice.sd(),
                 naive: undefined(naive),
                 optimism: Some(naive - score).filter(|o| o.is_finite()),
                 centre: undefined(middle),
@@ -255,34 +343,19 @@ impl Comparison {
         let at = |label: &str| fits.iter().position(|(l, _)| *l == label);
         let pairs: Vec<(usize, usize)> =
             (0..fits.len()).filter_map(|of| Some((of, at(self.base_of(fits[of].0)?)?))).collect();
-        let paired: Vec<Array2<f64>> = pairs
-            .iter()
-            .map(|(of, base)| {
-                let (column, base) = (&nested[*of].1, &nested[*base].1);
-                // Without a test there is no place in the family either.
-                let tested = column.predicts() || base.predicts();
-                if tested { &column.values - &base.values } else { Array2::from_elem((self.n_units, 1), f64::NAN) }
-            })
-            .collect();
+        // Without a test there is no place in the family either.
+        let paired: Vec<Array2<f64>> = pairs.iter().map(|(of, base)| choices[*of].paired(&choices[*base])).collect();
         let tested = tests(&beside(&paired, self.n_units), flips, power);
         for ((of, base), inference) in pairs.into_iter().zip(tested) {
-            let (column, base_column) = (&nested[of].1, &nested[base].1);
-            let (difference, interval) = match &column.groups {
-                None => {
-                    let paired = &column.values - &base_column.values;
-                    replicated(resamples, |w| weighted_means(w, &paired).column(0).to_owned())
-                }
-                Some(_) => {
-                    replicated(resamples, |w| &column.resampled(w).column(0) - &base_column.resampled(w).column(0))
-                }
-            };
+            let (choice, base) = (&choices[of], &choices[base]);
+            let (difference, interval) = replicated(resamples, |w| choice.difference(base, w));
             self.best_differences.push(BestDifference {
                 checkpoint: fits[of].0.to_owned(),
                 difference: undefined(difference),
                 interval,
                 inference,
             });
-            let (difference, interval, p) = self.shift(&profiles[of], &profiles[base], flips, resamples);
+            let (difference, interval, p) = self.shift(&choice.profile, &base.profile, flips, resamples);
             self.profile_differences.push(ProfileDifference {
                 checkpoint: fits[of].0.to_owned(),
                 difference: undefined(difference),
@@ -290,8 +363,15 @@ impl Comparison {
                 p,
             });
         }
-        let columns: Vec<(&str, &Profile)> = fits.iter().map(|f| f.0).zip(nested.iter().map(|n| &n.1)).collect();
+        let columns: Vec<(&str, &Profile)> = fits.iter().map(|f| f.0).zip(choices.iter().map(|c| &c.column)).collect();
         self.trends(&columns, flips, power, resamples);
+    }
+
+    /// The nested scores of a checkpoint whose best layers are known from a finished run.
+    fn known(&self, checkpoint: &str) -> Option<Array2<f64>> {
+        let best = self.best_layers.iter().find(|b| b.checkpoint == checkpoint)?;
+        let values: Vec<f64> = best.subjects.iter().map(|v| v.unwrap_or(f64::NAN)).collect();
+        Some(Array2::from_shape_fn((self.n_units, 1), |(s, _)| values.get(s).copied().unwrap_or(f64::NAN)))
     }
 
     /// The centre of mass, averaged over subjects or that of the one subject.
@@ -357,10 +437,17 @@ mod tests {
                     inner,
                     fold: (0..folds).collect(),
                 };
-                (Layer(l), LayerFit { scores: Vec::new(), groups: None, by_group: Some(by_group), joint: None })
+                let fit = LayerFit {
+                    scores: Vec::new(),
+                    groups: None,
+                    by_group: Some(by_group),
+                    by_roi: Vec::new(),
+                    joint: None,
+                };
+                (Layer(l), fit)
             })
             .collect();
-        Nested::of(&layers, ScoreName::R).unwrap()
+        Nested::of(&layers, ScoreName::R, None).unwrap()
     }
 
     #[test]

@@ -4,6 +4,7 @@ use ndarray::{Array1, Array2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::LEVEL;
+use super::units::weighted;
 use crate::encoding::ceiling::{CeilingKind, SubjectRows, by_group_size, explainable, loso, repeated, saturation};
 use crate::encoding::{Folds, Reason, Score, ScoreName};
 use crate::stats::bootstrap::{Interval, Resamples, bca, mean_intervals, weighted_means};
@@ -31,6 +32,9 @@ pub struct Ceiling {
     /// Per target: the ceiling and its interval; empty where there is none per target.
     #[serde(skip)]
     pub targets: Vec<(Score, Option<Interval>)>,
+    /// Per ROI: the mean over targets with the ROI's weights, and its interval; empty without ROIs.
+    #[serde(skip)]
+    pub rois: Vec<(Score, Option<Interval>)>,
 }
 
 impl Ceiling {
@@ -56,12 +60,15 @@ pub fn share(score: Score, ceiling: Score, interval: Option<Interval>) -> Score 
     }
 }
 
-/// All ceilings that these responses allow. `draws` and `seed` are those of the bootstrap.
+/// All ceilings that these responses allow. `draws` and `seed` are those of the bootstrap; `rois` (ROIs, targets) are
+/// weights of further means over targets.
+#[allow(clippy::too_many_arguments, reason = "the responses, how they are arranged, and how they are resampled")]
 pub fn ceilings(
     subjects: &[SubjectRows<'_>],
     runs: &[usize],
     text_of_row: &[usize],
     folds: &Folds,
+    rois: Option<&Array2<f64>>,
     draws: usize,
     seed: u64,
 ) -> Vec<Ceiling> {
@@ -69,23 +76,29 @@ pub fn ceilings(
     let resamples = Resamples::new(subjects.len(), draws, seed);
     if subjects.len() > 1 {
         let found = loso(subjects, runs, folds);
-        let foldwise = over_subjects(CeilingKind::Loso, ScoreName::R, &found.r_foldwise, &resamples).mean;
+        let foldwise = over_subjects(CeilingKind::Loso, ScoreName::R, &found.r_foldwise, None, &resamples).mean;
         for (score, values) in [(ScoreName::R, &found.r), (ScoreName::Cod, &found.cod)] {
-            let mut ceiling = over_subjects(CeilingKind::Loso, score, values, &resamples);
+            let mut ceiling = over_subjects(CeilingKind::Loso, score, values, rois, &resamples);
             ceiling.foldwise = (score == ScoreName::R).then_some(foldwise);
             all.push(ceiling);
         }
     }
-    all.extend(repeats(subjects, text_of_row, &resamples, draws, seed));
+    all.extend(repeats(subjects, text_of_row, rois, &resamples, draws, seed));
     all.extend(extrapolated(subjects, &resamples));
     all
 }
 
-fn over_subjects(kind: CeilingKind, score: ScoreName, values: &Array2<f64>, resamples: &Resamples) -> Ceiling {
-    let ones = Array2::ones((1, values.ncols()));
-    let per_subject = weighted_means(&ones, &values.t().to_owned()).t().to_owned();
+fn over_subjects(
+    kind: CeilingKind,
+    score: ScoreName,
+    values: &Array2<f64>,
+    rois: Option<&Array2<f64>>,
+    resamples: &Resamples,
+) -> Ceiling {
+    let per_subject = weighted(values, &Array2::ones((1, values.ncols())));
     let (mean, mut interval) = mean_intervals(&per_subject, resamples, LEVEL);
     let (means, intervals) = mean_intervals(values, resamples, LEVEL);
+    let in_rois = rois.map(|rows| mean_intervals(&weighted(values, rows), resamples, LEVEL));
     let defined = |value: f64| Score::from_nan(value, Reason::NothingDefined);
     Ceiling {
         kind,
@@ -95,6 +108,7 @@ fn over_subjects(kind: CeilingKind, score: ScoreName, values: &Array2<f64>, resa
         foldwise: None,
         tau: None,
         targets: means.iter().copied().map(defined).zip(intervals).collect(),
+        rois: in_rois.map_or(Vec::new(), |(means, i)| means.iter().copied().map(defined).zip(i).collect()),
     }
 }
 
@@ -102,6 +116,7 @@ fn over_subjects(kind: CeilingKind, score: ScoreName, values: &Array2<f64>, resa
 fn repeats(
     subjects: &[SubjectRows<'_>],
     text_of_row: &[usize],
+    rois: Option<&Array2<f64>>,
     resamples: &Resamples,
     draws: usize,
     seed: u64,
@@ -120,17 +135,21 @@ fn repeats(
             Array2::from_shape_fn((weights.nrows(), targets), |(draw, t)| of(0, t, &weights.row(draw).to_vec()))
         };
         let (boot, jack) = (replicates(&by_text.bootstrap), replicates(&by_text.jackknife));
-        let average =
-            |m: &Array2<f64>| weighted_means(&Array2::ones((1, targets)), &m.t().to_owned()).row(0).to_owned();
-        let mean = average(&values)[0];
-        let mut ceiling = over_subjects(CeilingKind::Repeats, ScoreName::Cod, &values, resamples);
-        ceiling.interval = bca(mean, average(&boot).view(), average(&jack).view(), LEVEL);
+        let mut ceiling = over_subjects(CeilingKind::Repeats, ScoreName::Cod, &values, rois, resamples);
+        let intervals = |weights: &Array2<f64>| -> Vec<Option<Interval>> {
+            let [value, boot, jack] = [&values, &boot, &jack].map(|m| weighted(m, weights));
+            (0..weights.nrows()).map(|w| bca(value[[0, w]], boot.column(w), jack.column(w), LEVEL)).collect()
+        };
+        ceiling.interval = intervals(&Array2::ones((1, targets))).pop().flatten();
+        for (roi, interval) in ceiling.rois.iter_mut().zip(rois.map_or(Vec::new(), intervals)) {
+            roi.1 = interval;
+        }
         for (t, target) in ceiling.targets.iter_mut().enumerate() {
             target.1 = bca(values[[0, t]], boot.column(t), jack.column(t), LEVEL);
         }
         ceiling
     } else {
-        over_subjects(CeilingKind::Repeats, ScoreName::Cod, &values, resamples)
+        over_subjects(CeilingKind::Repeats, ScoreName::Cod, &values, rois, resamples)
     };
     let root = |score: Score| match score.value() {
         Some(value) if value > 0.0 => Score::Value(value.sqrt()),
@@ -145,6 +164,7 @@ fn repeats(
         mean: root(cod.mean),
         interval: ends(cod.interval),
         targets: cod.targets.iter().map(|(value, interval)| (root(*value), ends(*interval))).collect(),
+        rois: cod.rois.iter().map(|(value, interval)| (root(*value), ends(*interval))).collect(),
         ..cod.clone()
     };
     vec![r, cod]
@@ -166,6 +186,7 @@ fn extrapolated(subjects: &[SubjectRows<'_>], resamples: &Resamples) -> Option<C
         foldwise: None,
         tau: tau.is_finite().then_some(tau),
         targets: Vec::new(),
+        rois: Vec::new(),
     })
 }
 

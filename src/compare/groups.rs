@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::best::nested_values;
 use super::inference::Fits;
-use super::units::{beside, mean_differences, over_targets};
+use super::units::{beside, mean_differences, ones, weighted};
 use super::{Comparison, Settings};
 use crate::encoding::{Reason, Score};
 use crate::ids::Layer;
@@ -79,7 +79,8 @@ impl Comparison {
             Some(GroupDesign { groups: subjects.names().to_vec(), covariates: subjects.covariate_names().to_vec() });
         let nested = nested_values(fits, self.score, self.n_units);
         for (at, (label, layers)) in fits.iter().enumerate() {
-            let scores: Vec<_> = layers.iter().map(|(_, fit)| over_targets(&fit.per_unit(self.score))).collect();
+            let scores: Vec<_> =
+                layers.iter().map(|(_, fit)| weighted(&fit.per_unit(self.score), &ones(fit))).collect();
             let of: Vec<Layer> = layers.iter().map(|(layer, _)| *layer).collect();
             let mut outcomes = vec![(Outcome::Score, of, scores, nested[at].clone())];
             let base = self.base_of(label).and_then(|base| fits.iter().position(|(l, _)| *l == base));

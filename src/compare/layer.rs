@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
+use super::units::weighted;
 use super::{Baseline, Difference, Inference, Point, TargetMeans, Unit};
 use crate::encoding::{GroupSums, Reason, Score, ScoreName, TargetScores};
 use crate::ids::{Layer, TargetId};
@@ -18,6 +19,8 @@ pub struct LayerFit {
     pub groups: Option<GroupSums>,
     /// The ranking score taken apart, averaged over targets.
     pub by_group: Option<ByGroup>,
+    /// The same by ROI, averaged over targets with the ROI's weights; empty without ROIs.
+    pub by_roi: Vec<ByGroup>,
     /// The banded fit of these features and the confounds together, where it was asked for.
     pub joint: Option<Box<LayerFit>>,
 }
@@ -64,12 +67,22 @@ impl ByGroup {
         }
     }
 
-    /// Enters a subject; NaN where no target has a score.
-    pub fn enter(&mut self, subject: usize, of: &SubjectParts<'_>, name: ScoreName) {
-        let known: Vec<usize> = (0..of.scores.len()).filter(|t| of.scores[*t].get(name).value().is_some()).collect();
+    /// Enters a subject: means over the targets that have a score, all alike or with the `weights` of an ROI; NaN where
+    /// there is none.
+    pub fn enter(
+        &mut self,
+        subject: usize,
+        of: &SubjectParts<'_>,
+        name: ScoreName,
+        weights: Option<ArrayView1<'_, f64>>,
+    ) {
+        let weight = |target: usize| weights.map_or(1.0, |w| w[target]);
+        let known: Vec<usize> =
+            (0..of.scores.len()).filter(|t| of.scores[*t].get(name).value().is_some() && weight(*t) > 0.0).collect();
+        let total: f64 = known.iter().map(|t| weight(*t)).sum();
         let mean = |values: &dyn Fn(usize) -> f64| {
-            let values: Vec<f64> = known.iter().map(|t| values(*t)).collect();
-            crate::stats::mean(&values).unwrap_or(f64::NAN)
+            // Of nothing: 0 / 0.
+            known.iter().map(|t| weight(*t) * values(*t)).sum::<f64>() / total
         };
         let parts = of.sums.parts(name);
         for group in 0..parts.gains.nrows() {
@@ -116,21 +129,21 @@ impl LayerFit {
         Array2::from_shape_fn((self.scores.len(), targets), |(s, t)| self.scores[s][t].get(name).or_nan())
     }
 
-    fn first_reason(&self, name: ScoreName) -> Reason {
+    pub(super) fn first_reason(&self, name: ScoreName) -> Reason {
         self.scores.iter().flatten().find_map(|t| t.get(name).reason()).unwrap_or(Reason::NothingDefined)
     }
 }
 
 /// Per-target values of one feature space (or of a difference) with their replicates.
-struct Replicated {
+pub(super) struct Replicated {
     /// (subjects, targets).
-    values: Array2<f64>,
+    pub(super) values: Array2<f64>,
     /// (draws, targets) and (units, targets), when the units are stimulus groups; subjects are resampled from `values`.
     groups: Option<(Array2<f64>, Array2<f64>)>,
 }
 
 impl Replicated {
-    fn new(fit: &LayerFit, name: ScoreName, resamples: &Resamples) -> Replicated {
+    pub(super) fn new(fit: &LayerFit, name: ScoreName, resamples: &Resamples) -> Replicated {
         let values = fit.matrix(name);
         let groups = fit.groups.as_ref().map(|sums| {
             let undefined = |mut m: Array2<f64>| {
@@ -150,7 +163,7 @@ impl Replicated {
         Replicated { values, groups }
     }
 
-    fn minus(&self, other: &Replicated) -> Replicated {
+    pub(super) fn minus(&self, other: &Replicated) -> Replicated {
         let groups = match (&self.groups, &other.groups) {
             (Some((a, b)), Some((c, d))) => Some((a - c, b - d)),
             _ => None,
@@ -160,18 +173,21 @@ impl Replicated {
 
     /// The mean over targets, as a single column.
     fn averaged(&self) -> Replicated {
-        let average = |m: &Array2<f64>| -> Array2<f64> {
-            let ones = Array2::ones((1, m.ncols()));
-            weighted_means(&ones, &m.t().to_owned()).t().to_owned()
-        };
-        Replicated {
-            values: average(&self.values),
-            groups: self.groups.as_ref().map(|(boot, jack)| (average(boot), average(jack))),
-        }
+        self.weighted(&Array2::ones((1, self.values.ncols())))
+    }
+
+    /// Weighted means over targets, a column for each row of `weights` (columns, targets).
+    pub(super) fn weighted(&self, weights: &Array2<f64>) -> Replicated {
+        self.mapped(|m| weighted(m, weights))
+    }
+
+    /// One matrix for values and replicates, made from each alike.
+    pub(super) fn mapped(&self, of: impl Fn(&Array2<f64>) -> Array2<f64>) -> Replicated {
+        Replicated { values: of(&self.values), groups: self.groups.as_ref().map(|(boot, jack)| (of(boot), of(jack))) }
     }
 
     /// Mean over subjects and interval of every column.
-    fn intervals(&self, resamples: &Resamples) -> (Array1<f64>, Vec<Option<Interval>>) {
+    pub(super) fn intervals(&self, resamples: &Resamples) -> (Array1<f64>, Vec<Option<Interval>>) {
         match &self.groups {
             None => mean_intervals(&self.values, resamples, LEVEL),
             Some((boot, jack)) => {
@@ -295,7 +311,7 @@ pub fn unique_cod(
     })
 }
 
-fn defined(values: &Array2<f64>, column: usize) -> usize {
+pub(super) fn defined(values: &Array2<f64>, column: usize) -> usize {
     values.column(column).iter().filter(|v| v.is_finite()).count()
 }
 
@@ -343,6 +359,7 @@ mod tests {
             scores: values.iter().map(|s| s.iter().map(|v| target(*v)).collect()).collect(),
             groups: None,
             by_group: None,
+            by_roi: Vec::new(),
             joint: None,
         }
     }

@@ -73,6 +73,13 @@ pub struct TrendPoint {
     pub interval: Option<Interval>,
 }
 
+impl Trend {
+    /// The line's score at a place; none at 0, where a logarithm has no value.
+    pub fn fitted(&self, at: f64) -> Option<f64> {
+        Some(self.intercept? + self.slope.value()? * at.log10()).filter(|score| score.is_finite())
+    }
+}
+
 /// A series before it is fitted: its name, and its checkpoints with their places.
 type Series = (Along, String, Vec<(String, f64)>);
 
@@ -218,7 +225,8 @@ mod tests {
             .collect();
         let columns: Vec<(&str, &Profile)> = lineage.iter().map(|l| l.label.as_str()).zip(&values).collect();
         let resamples = Resamples::new(6, 500, 0);
-        let nothing = LayerFit { scores: vec![Vec::new(); 6], groups: None, by_group: None, joint: None };
+        let nothing =
+            LayerFit { scores: vec![Vec::new(); 6], groups: None, by_group: None, by_roi: Vec::new(), joint: None };
         let mut comparison = Comparison::new(ScoreName::Cod, &[], &nothing, 6, &resamples);
         comparison.lineage = lineage.clone();
         comparison.trends(&columns, &SignFlips::new(6, 1000, 0), &mut Power::new(None), &resamples);

@@ -33,13 +33,16 @@ impl LayerFit {
         columns.map(|(gains, shares)| predicts(gains, shares, parts.offset)).collect()
     }
 
-    fn predicts_on_average(&self, name: ScoreName) -> bool {
-        let Some(groups) = &self.groups else { return true };
+    /// The same for weighted means over targets, one for each row of `weights` (columns, targets).
+    fn predicts_weighted(&self, name: ScoreName, weights: &Array2<f64>) -> Vec<bool> {
+        let Some(groups) = &self.groups else { return vec![true; weights.nrows()] };
         let parts = groups.parts(name);
         let known: Vec<usize> =
             (0..self.scores[0].len()).filter(|t| self.scores[0][*t].get(name).value().is_some()).collect();
-        let average = |m: &Array2<f64>| over_targets(&m.select(Axis(1), &known)).column(0).to_owned();
-        predicts(average(&parts.gains).view(), average(&parts.shares).view(), parts.offset)
+        let average = |m: &Array2<f64>| weighted(&m.select(Axis(1), &known), &weights.select(Axis(1), &known));
+        let (gains, shares) = (average(&parts.gains), average(&parts.shares));
+        let columns = gains.columns().into_iter().zip(shares.columns());
+        columns.map(|(gains, shares)| predicts(gains, shares, parts.offset)).collect()
     }
 }
 
@@ -76,18 +79,35 @@ pub(super) fn predicts(gains: ArrayView1<'_, f64>, shares: ArrayView1<'_, f64>, 
 
 /// The same for means over targets, a column: NaN where neither fit predicts.
 pub(super) fn mean_differences(of: &LayerFit, from: &LayerFit, name: ScoreName) -> Array2<f64> {
-    let paired = over_targets(&(of.per_unit(name) - from.per_unit(name)));
-    if of.predicts_on_average(name) || from.predicts_on_average(name) {
-        paired
-    } else {
-        Array2::from_elem(paired.raw_dim(), f64::NAN)
-    }
+    weighted_differences(of, from, name, &ones(of))
 }
 
-/// The mean over targets of each unit, as a column; NaN where no target has a value.
-pub(super) fn over_targets(values: &Array2<f64>) -> Array2<f64> {
-    let ones = Array2::ones((1, values.ncols()));
-    weighted_means(&ones, &values.t().to_owned()).t().to_owned()
+/// The same for weighted means over targets, a column for each row of `weights` (columns, targets).
+pub(super) fn weighted_differences(
+    of: &LayerFit,
+    from: &LayerFit,
+    name: ScoreName,
+    weights: &Array2<f64>,
+) -> Array2<f64> {
+    let mut paired = weighted(&(of.per_unit(name) - from.per_unit(name)), weights);
+    let (a, b) = (of.predicts_weighted(name, weights), from.predicts_weighted(name, weights));
+    for (at, mut column) in paired.columns_mut().into_iter().enumerate() {
+        if !a[at] && !b[at] {
+            column.fill(f64::NAN);
+        }
+    }
+    paired
+}
+
+/// The weights of the mean over a fit's targets.
+pub(super) fn ones(of: &LayerFit) -> Array2<f64> {
+    Array2::ones((1, of.scores.first().map_or(0, Vec::len)))
+}
+
+/// Weighted means over targets of each unit, (units, targets) and (columns, targets) → (units, columns); NaN where no
+/// target with weight has a value.
+pub(super) fn weighted(values: &Array2<f64>, weights: &Array2<f64>) -> Array2<f64> {
+    weighted_means(weights, &values.t().to_owned()).t().to_owned()
 }
 
 /// Columns side by side.

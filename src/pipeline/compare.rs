@@ -18,8 +18,10 @@ use super::outputs::{self, CheckpointFits};
 use super::preflight::{Prepared, prepare};
 use super::recheck::{self, Checked};
 use super::report;
+use super::rois;
 use super::rows;
 use super::states::Pooled;
+use super::summary_table;
 use super::target_table;
 use super::unique::add_unique;
 use crate::compare::{Ceiling, Comparison, LayerFit, baselines, ceilings, compare_layer};
@@ -181,6 +183,7 @@ fn run_into(
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit, &results.oasm.fit)?;
     outputs::write_comparison(folder, &results.comparison, prepared.targets.len(), prepared.plan.folds)?;
     outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
+    summary_table::write(folder, &results.comparison, prepared.plan.folds)?;
     outputs::write_groups(folder, &results.comparison, prepared.plan.folds)?;
     target_table::write(
         folder,
@@ -190,6 +193,8 @@ fn run_into(
         &resamples_of(&results.confounds.fit),
     )?;
     ceiling_tables::write(folder, &prepared, &results.comparison)?;
+    let baselines = [&results.confounds.fit, &results.oasm.fit];
+    rois::tables::write(folder, &prepared, &results.fits, baselines, &results.comparison)?;
     if let Some(checked) = to_recheck(&prepared, &states, &results) {
         recheck::write(folder, &prepared, &checked)?;
     }
@@ -308,6 +313,9 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
     add_unique(prepared, states, &baseline.fit, &mut fits, &mut comparison, &resamples, watch)?;
     let all: Vec<_> = fits.iter().map(|c| (c.label.as_str(), c.layers.as_slice())).collect();
     comparison.test(&all, &baseline.fit, &prepared.plan.inference, &resamples);
+    if let Some(rois) = &prepared.rois {
+        comparison.add_rois(rois, &all, [&baseline.fit, &oasm.fit], &prepared.plan.inference, &resamples);
+    }
     if let Some(groups) = &prepared.groups {
         comparison.contrast(&all, groups, &prepared.plan.inference);
     }
@@ -319,6 +327,7 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
 /// The ceilings of the study's responses.
 pub(super) fn ceilings_of(prepared: &Prepared) -> Vec<Ceiling> {
     let targets = prepared.targets.len();
+    let rois = prepared.rois.as_ref().map(|r| r.matrix.rows());
     let subjects: Vec<SubjectRows<'_>> = prepared
         .cohorts
         .iter()
@@ -334,10 +343,10 @@ pub(super) fn ceilings_of(prepared: &Prepared) -> Vec<Ceiling> {
         let present = whole.subjects.iter().filter(|(subject, _)| prepared.subjects.contains(subject));
         let subjects: Vec<SubjectRows<'_>> = present.map(|(_, y)| SubjectRows { rows: &rows, y: y.view() }).collect();
         let folds = whole.folds(&prepared.folds);
-        return ceilings(&subjects, &whole.runs, &rows, &folds, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
+        return ceilings(&subjects, &whole.runs, &rows, &folds, rois, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED);
     }
     let runs = prepared.stimuli.runs();
-    ceilings(&subjects, &runs, &prepared.text_of_row, &prepared.folds, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
+    ceilings(&subjects, &runs, &prepared.text_of_row, &prepared.folds, rois, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
 }
 
 /// The resamples of all intervals of a run.

@@ -112,6 +112,7 @@ fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &Fit<'_>) -> 
     let alone = prepared.subjects.len() == 1;
     let units = units(prepared);
     let mut by_group = ByGroup::new(prepared.subjects.len(), fold_of_group(prepared, &units, alone));
+    let mut by_roi = vec![by_group.clone(); prepared.rois.as_ref().map_or(0, |r| r.list.len())];
     let (mut predictions, mut grids) = (Vec::new(), Vec::new());
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
         let folds = prepared.folds.subset(cohort.rows());
@@ -150,7 +151,10 @@ fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &Fit<'_>) -> 
                     y,
                     scores: own,
                 };
-                by_group.enter(at, &entered, name);
+                by_group.enter(at, &entered, name, None);
+                for (roi, weights) in by_roi.iter_mut().zip(prepared.rois.iter().flat_map(|r| r.matrix.rows().rows())) {
+                    roi.enter(at, &entered, name, Some(weights));
+                }
                 groups = alone.then_some(sums);
             }
             // Fold by fold values are many; the tables hold their summary.
@@ -165,7 +169,8 @@ fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &Fit<'_>) -> 
     // Back into the order of the study, whatever cohorts there were.
     by_id.sort_by_key(|(subject, _)| prepared.subjects.iter().position(|s| s == subject));
     let scores = by_id.into_iter().map(|(_, scores)| scores).collect();
-    Ok(SpaceFit { fit: LayerFit { scores, groups, by_group: Some(by_group), joint: None }, predictions, grids })
+    let fit = LayerFit { scores, groups, by_group: Some(by_group), by_roi, joint: None };
+    Ok(SpaceFit { fit, predictions, grids })
 }
 
 /// What is resampled, row by row: the group; of a group that shuffled folds tear apart, its pieces.

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::fit::Predictions;
 use super::preflight::Prepared;
-use crate::compare::{Comparison, Difference, GroupContrast, LayerFit, Outcome, Unit};
+use crate::compare::{Comparison, Difference, GroupContrast, Inference, LayerFit, Outcome, Unit};
 use crate::encoding::{FoldSpec, Score, ScoreName, TargetScores};
 use crate::error::Result;
 use crate::ids::{Layer, TargetId};
-use crate::io::table::{Output, OutputTable, write_csv_batches, write_parquet_batches};
+use crate::io::table::{Output, OutputTable, write_batches};
 
 /// The fits of one checkpoint, layer by layer.
 pub(super) struct CheckpointFits {
@@ -33,8 +33,7 @@ pub(super) fn write_scores(
         }
         Ok(())
     };
-    write_csv_batches(&folder.join("scores.csv"), produce)?;
-    write_parquet_batches(&folder.join("scores.parquet"), produce)
+    write_batches(folder, "scores", produce)
 }
 
 fn score_rows(
@@ -189,15 +188,15 @@ pub(super) fn write_comparison(
         ("two_way_high", real(&|d| d.inference.two_way.map(|i| i.1))),
         ("family", text(&family)),
         ("ci_over", text(&|_| unit_name(comparison.unit).to_owned())),
-        ("undefined", text(&|d| untested(d, comparison.unit))),
+        ("undefined", text(&|d| untested(d.difference, &d.inference, comparison.unit))),
     ]);
     stamp(&mut table, folds, all.len());
-    table.write_csv(&folder.join("comparison.csv"))
+    table.write(folder, "comparison")
 }
 
 /// Why there is no difference, or no test of it.
-fn untested(d: &Difference, unit: Unit) -> String {
-    match (d.difference.reason(), d.inference.p, unit) {
+pub(super) fn untested(difference: Score, inference: &Inference, unit: Unit) -> String {
+    match (difference.reason(), inference.p, unit) {
         (Some(reason), ..) => reason.to_string(),
         (None, Some(_), _) => String::new(),
         (None, None, Unit::Subjects) => "p: fewer than two subjects".to_owned(),
@@ -245,7 +244,7 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison, folds: FoldSp
         ("undefined", Output::Text(rows.iter().map(|r| reason(r.1.mean)).collect())),
     ]);
     stamp(&mut table, folds, rows.len());
-    table.write_csv(&folder.join("layers.csv"))
+    table.write(folder, "layers")
 }
 
 /// `groups.csv`: groups of subjects compared; not written without groups.
@@ -277,14 +276,14 @@ pub(super) fn write_groups(folder: &Path, comparison: &Comparison, folds: FoldSp
         ("undefined", text(&|c| reason(c.contrast))),
     ]);
     stamp(&mut table, folds, all.len());
-    table.write_csv(&folder.join("groups.csv"))
+    table.write(folder, "groups")
 }
 
 pub(super) fn reason(score: Score) -> String {
     score.reason().map_or(String::new(), |r| r.to_string())
 }
 
-fn unit_name(unit: Unit) -> &'static str {
+pub(super) fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::Subjects => "subjects",
         Unit::StimulusGroups => "stimulus groups",

@@ -10,7 +10,7 @@ use super::extract::read_texts;
 use super::parts::Places;
 use super::states::{Extraction, extract};
 use super::whole::WholeRuns;
-use super::{narrative, tables, trials};
+use super::{narrative, rois, tables, trials};
 use crate::compare::base_of;
 use crate::compute::device::Offload;
 use crate::encoder::{Checkpoint, CheckpointSpec, Pooling, Tokens};
@@ -22,6 +22,7 @@ use crate::io::table::Table;
 use crate::io::{digest_file, file_name};
 use crate::record::InputRecord;
 use crate::responses::{Cohort, Responses};
+use crate::roi::Rois;
 use crate::stimuli::Stimuli;
 use crate::store::{StateCache, default_cache_folder};
 use crate::study::{Plan, ResponseTables};
@@ -66,6 +67,8 @@ pub struct Prepared {
     pub finetuning: Vec<String>,
     /// Groups of subjects, where the study has them.
     pub groups: Option<SubjectGroups>,
+    /// Regions of interest, where the study has any.
+    pub rois: Option<Rois>,
     /// Every file that was read.
     pub inputs: Vec<InputRecord>,
     /// The cards that take part, if any.
@@ -226,6 +229,7 @@ pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
             left_out.push(spec.label.clone());
         }
     }
+    let rois = responses.as_ref().and_then(|(targets, _)| rois::read(&plan, targets, &mut found));
     let joined = match (&stimuli, responses) {
         (Some(stimuli), Some((targets, responses))) => {
             let subjects: Vec<SubjectId> = responses.iter().map(|r| r.subject().clone()).collect();
@@ -284,6 +288,7 @@ pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
                 others,
                 finetuning,
                 groups,
+                rois,
                 inputs: found.inputs,
                 offload,
                 warnings: found.warnings,

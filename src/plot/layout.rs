@@ -1,5 +1,6 @@
 use crate::plot::axes::{self, Ticks};
 use crate::plot::canvas::{Place, UNITS};
+use crate::plot::figure::Spot;
 use crate::plot::font;
 use crate::plot::scene::Scene;
 
@@ -106,6 +107,22 @@ impl Layout {
         self.bottom - (score - self.range.0) / (self.range.1 - self.range.0) * (self.bottom - self.top)
     }
 
+    /// What stands at each point, for a page that shows it.
+    pub fn spots(&self, scene: &Scene) -> Vec<Spot> {
+        let number = |v: f64| format!("{v:.3}").replace('-', "−");
+        let points = scene.curves.iter().flat_map(|c| c.points.iter().map(move |p| (c, p)));
+        points
+            .filter_map(|(curve, point)| {
+                let value = point.value?;
+                let interval =
+                    point.interval.map_or(String::new(), |(l, h)| format!(" [{}, {}]", number(l), number(h)));
+                let (x, y) = self.place(point.layer, value);
+                let text = format!("{}, layer {}: {}{interval}", curve.label, point.layer, number(value));
+                Some(Spot { x: x / WIDTH, y: y / self.height, text, layer: Some(point.layer) })
+            })
+            .collect()
+    }
+
     /// The place of a layer's score.
     pub fn place(&self, layer: usize, score: f64) -> Place {
         (self.x(layer as f64), self.y(score))
@@ -113,7 +130,7 @@ impl Layout {
 }
 
 /// Names cut to the legend's width; numbered where two would look the same.
-fn distinct(names: &[&str]) -> Vec<String> {
+pub(super) fn distinct(names: &[&str]) -> Vec<String> {
     let cut = |name: &str| font::fitted_middle(name, LABEL_EM, LEGEND - SWATCH);
     let plain: Vec<String> = names.iter().map(|n| cut(n)).collect();
     let is_double = |i: usize| plain.iter().filter(|p| **p == plain[i]).count() > 1;

@@ -12,14 +12,17 @@ mod layout;
 mod look;
 mod paint;
 mod raster;
+mod regions;
 mod scene;
 pub(crate) mod seeds;
 mod svg;
+mod trend;
 pub(crate) mod words;
 
 pub use brain::{BrainScene, SurfaceValues, brain};
-pub use figure::{BrainFigure, Figure, Figures};
+pub use figure::{BrainFigure, Figure, Figures, Regions, Spot};
 
+use crate::compare::Along;
 use crate::error::Result;
 use crate::record::RunRecord;
 
@@ -39,10 +42,26 @@ pub fn difference(record: &RunRecord) -> Result<Option<Figure>> {
     scene::difference(record).map(|scene| figure::draw(&scene)).transpose()
 }
 
+/// The score along training steps or model sizes; `None` where there is no series.
+///
+/// # Errors
+/// As [`layerwise`].
+pub fn along(record: &RunRecord, along: Along) -> Result<Option<Figure>> {
+    trend::figure(record, along)
+}
+
 /// How far the weights of each layer are from those of the reference; `None` when no checkpoint can be compared.
 ///
 /// # Errors
 /// As [`layerwise`].
 pub fn weights(record: &RunRecord) -> Result<Option<Figure>> {
     scene::weights(record).map(|scene| figure::draw(&scene)).transpose()
+}
+
+/// The figures of regions of interest; `None` without any.
+///
+/// # Errors
+/// As [`layerwise`].
+pub fn regions(record: &RunRecord) -> Result<Option<Regions>> {
+    figure::regions(record)
 }

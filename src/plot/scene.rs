@@ -215,7 +215,7 @@ fn finish(
 }
 
 /// The look of each checkpoint, the same in all figures.
-fn looks(record: &RunRecord) -> Vec<(&str, Look)> {
+pub(super) fn looks(record: &RunRecord) -> Vec<(&str, Look)> {
     let (mut trained, mut untrained) = (0, 0);
     record
         .checkpoints

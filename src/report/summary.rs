@@ -7,6 +7,7 @@ use crate::record::{Planted, RunRecord};
 use crate::report::findings::{BestLayer, Findings, LargestDifference, PlantedOutcome};
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
+use crate::report::rois;
 use crate::report::verdict::{self, Verdict, over_layers, p_equals};
 use crate::stats::bootstrap::Interval;
 
@@ -33,7 +34,7 @@ pub(super) const LEAKY: &str = "The folds were shuffled at the user's request: r
     time, are on both sides. A model that knows nothing but a row's place scores well on such folds. No number here is an \
     estimate for new data.";
 
-/// Found, planted, warnings.
+/// Warnings, found, planted.
 pub(super) fn sections(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
     if record.plan.folds.leaks() {
         h.element("section", &[("id", "leaky"), ("class", "verdict fail")], |h| {
@@ -41,11 +42,11 @@ pub(super) fn sections(h: &mut Html, record: &RunRecord, findings: &Findings<'_>
             h.leaf("p", &[], LEAKY);
         });
     }
+    warnings(h, record);
     found(h, record, findings);
     if let (Some(planted), Some(outcome)) = (&record.planted, &findings.planted) {
         recovery(h, record, planted, outcome);
     }
-    warnings(h, record);
 }
 
 fn found(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
@@ -78,6 +79,9 @@ fn found(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
                     let name = minus(record, difference.checkpoint);
                     named(h, &name, &difference_sentence(record, difference));
                 });
+            }
+            for (name, sentence) in rois::found(record) {
+                h.element("li", &[], |h| named(h, &name, &sentence));
             }
         });
         if let Some(few) = verdict::too_few(record) {

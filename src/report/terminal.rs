@@ -7,6 +7,7 @@ use crate::plot::words::{counted, percent, units};
 use crate::record::{RunRecord, Severity};
 use crate::report::findings::Findings;
 use crate::report::number::{self, number, signed};
+use crate::report::rois;
 use crate::report::summary::{recovery_verdict, scope};
 use crate::report::verdict::{Verdict, p_value, too_few};
 use crate::stats::bootstrap::Interval;
@@ -107,6 +108,7 @@ pub(super) fn summary(record: &RunRecord) -> String {
             "Largest over the layers (p corrected for them), and each checkpoint at its own nested best layer."
                 .to_owned(),
         );
+        lines.extend(regions(record));
         lines.extend(too_few(record));
     }
     if let Some(outcome) = &findings.planted {
@@ -134,6 +136,27 @@ pub(super) fn summary(record: &RunRecord) -> String {
         lines.push(format!("{}: see the report.", counted(record.warnings.len(), "warning")));
     }
     lines.join("\n")
+}
+
+/// The table of regions of interest, if there are any.
+fn regions(record: &RunRecord) -> Vec<String> {
+    let rows = rois::terminal(record);
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let heads =
+        ["region", "checkpoint", record.comparison.score.as_str(), "interval", "p", "verdict"].map(str::to_owned);
+    let rows: Vec<[String; 6]> = std::iter::once(heads).chain(rows).collect();
+    let mut lines = vec![String::new()];
+    lines.extend(aligned(&rows));
+    lines.push(
+        "Each checkpoint at its own nested best layer in the region; p corrected for regions, or comparisons."
+            .to_owned(),
+    );
+    if let Some((text, passed)) = record.comparison.rois.as_ref().and_then(|r| rois::planted_words(record, r)) {
+        lines.push(format!("Region: {}{}", if passed { "PASS" } else { "FAIL" }, text.replace('−', "-")));
+    }
+    lines
 }
 
 /// A row of the table of differences.

@@ -17,6 +17,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("finetuning", &["texts"]),
     ("inference", &["permutations", "seed", "margin"]),
     ("subjects", &["table", "id", "group", "covariates"]),
+    // Its other keys are names of ROIs.
+    ("rois", super::rois::RESERVED),
     ("events", &["item", "condition", "window", "lag", "durations"]),
 ];
 
@@ -76,6 +78,14 @@ pub(super) fn unknown(table: &DeTable<'_>, text: &str, path: &Path) -> Vec<Error
             continue;
         };
         let DeValue::Table(inner) = value.get_ref() else { continue };
+        if name == "rois" {
+            for (roi, value) in inner.iter() {
+                if let DeValue::Table(own) = value.get_ref() {
+                    problems.extend(super::rois::unknown(roi.get_ref(), own, refuse));
+                }
+            }
+            continue;
+        }
         let kinds: Vec<&(&str, &str, &[&str])> = KINDS.iter().filter(|(section, ..)| *section == name).collect();
         let named = inner.iter().find(|(key, _)| key.get_ref() == "kind").and_then(|(_, v)| v.get_ref().as_str());
         let kind = match named {

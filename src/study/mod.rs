@@ -7,6 +7,7 @@ mod inference;
 mod keys;
 mod narrative;
 mod plan;
+mod rois;
 mod sections;
 mod spec;
 mod trials;
@@ -17,5 +18,6 @@ pub use narrative::{NarrativePlan, NuisancePlan};
 pub use plan::{
     BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, LayerSelection, Overrides, Plan, ResponseTables, ResponsesPlan, UniqueLayers,
 };
+pub use rois::{Coordinates, RoiFlags, RoiSource, RoisPlan, RoisSection};
 pub use spec::{FoldKind, StudySpec};
 pub use trials::{ParcelsPlan, RunSource, TrialsPlan};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::folds;
 use super::inference::{InferenceFlags, SubjectsPlan, settings};
 use super::narrative::{self, NarrativePlan};
+use super::rois::{self, RoiFlags, RoisPlan};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
 use super::trials::{self, TrialsPlan};
 use crate::compare::{Lineage, Settings, base_of};
@@ -62,6 +63,8 @@ pub struct Overrides {
     pub lineage: Vec<Lineage>,
     /// `--keep-going`
     pub keep_going: bool,
+    /// `--roi`, `--rois`
+    pub rois: RoiFlags,
 }
 
 /// Which layers get `unique cod`: the joint model searches 100 weightings, about 100 times the work of a plain fit.
@@ -149,6 +152,8 @@ pub struct Plan {
     pub inference: Settings,
     /// Groups of subjects and their covariates.
     pub subjects: Option<SubjectsPlan>,
+    /// Regions of interest.
+    pub rois: Option<RoisPlan>,
     /// Flags that changed the study: flag → value.
     pub overrides: BTreeMap<String, String>,
 }
@@ -262,6 +267,7 @@ impl Plan {
         let folder = study.parent().unwrap_or(Path::new("")).to_owned();
         let narrative = narrative::planned(&spec, &folder, study, overrides.context, &mut problems);
         let trials = trials::planned(&spec, &folder, study, &mut problems);
+        let rois = rois::planned(spec.rois.as_ref(), &overrides.rois, trials.as_ref(), (&folder, study), &mut problems);
         let responses = responses(&spec, &folder, study, narrative, trials).map_err(|e| problems.push(e)).ok();
         let alphas = alphas(&spec).map_err(|e| problems.push(e)).ok();
         let layers = overrides.layers.as_deref().map_or(Ok(LayerSelection::All), LayerSelection::parse);
@@ -295,6 +301,15 @@ impl Plan {
             let names: Vec<&str> = overrides.metrics.iter().map(|m| m.as_str()).collect();
             ("--metrics".to_owned(), names.join(","))
         }));
+        applied.extend((!overrides.rois.maps.is_empty()).then(|| {
+            // The record holds no directories.
+            let named = overrides.rois.maps.iter().map(|m| match m.rsplit_once('/') {
+                Some((head, file)) => format!("{}={file}", head.split('=').next().unwrap_or_default()),
+                None => m.clone(),
+            });
+            ("--roi".to_owned(), named.collect::<Vec<_>>().join(" "))
+        }));
+        applied.extend(overrides.rois.coordinates.then(|| ("--rois".to_owned(), "coordinates".to_owned())));
         Ok(Plan {
             name: spec.study.name,
             study_path: study.to_owned(),
@@ -331,6 +346,7 @@ impl Plan {
             keep_going: overrides.keep_going,
             inference,
             subjects: spec.subjects.map(|section| SubjectsPlan::new(section, &folder)),
+            rois,
             overrides: applied,
         })
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::de::DeTable;
 
 use super::keys;
+use super::rois::RoisSection;
 use super::sections::{EventsSection, ResponsesKind, SeriesSection, StimuliKind};
 use crate::bold::{Filter, Standardize};
 use crate::encoder::{Context, LongText, Pooling};
@@ -43,6 +44,8 @@ pub struct StudySpec {
     pub inference: InferenceSection,
     /// `[subjects]`
     pub subjects: Option<SubjectsSection>,
+    /// `[rois]`
+    pub rois: Option<RoisSection>,
 }
 
 /// `[study]`

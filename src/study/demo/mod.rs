@@ -10,6 +10,7 @@
 
 mod model;
 mod plant;
+mod regions;
 mod texts;
 mod tokens;
 
@@ -77,6 +78,7 @@ pub fn write(folder: &Path) -> Result<Planted> {
         let path = folder.join("responses").join(format!("sub-{subject:02}.csv"));
         atomic::write(&path, responses(&scenarios, &y).as_bytes())?;
     }
+    regions::write(folder)?;
     atomic::write(&folder.join("README.md"), include_bytes!("files/README.md"))?;
     atomic::write(&folder.join(STUDY), include_bytes!("files/study.toml"))?;
     Ok(Planted {
@@ -84,6 +86,7 @@ pub fn write(folder: &Path) -> Result<Planted> {
         layer: Layer(plant::LAYER),
         targets: plant::driven().map(|p| TargetId::from(parcel(p))).collect(),
         signal_share: plant::SIGNAL_SHARE,
+        roi: Some(regions::TOM.to_owned()),
     })
 }
 

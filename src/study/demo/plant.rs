@@ -10,7 +10,8 @@ use crate::compute::cpu::{Spectrum, eigh};
 use crate::error::Result;
 
 pub(super) const SUBJECTS: u64 = 8;
-const PARCELS: usize = 64;
+/// Parcels in all.
+pub(super) const PARCELS: usize = 64;
 /// The layer that drives parcels.
 pub(super) const LAYER: usize = 3;
 /// Share of a driven parcel's variance that comes from the layer.
