@@ -33,15 +33,22 @@ fn record(folder: &Path) -> RunRecord {
     serde_json::from_slice(&std::fs::read(folder.join("run.json")).unwrap()).unwrap()
 }
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 15] = [
     "scores.csv",
     "scores.parquet",
     "targets.csv",
+    "targets.parquet",
     "predictions.parquet",
     "comparison.csv",
+    "comparison.parquet",
     "layers.csv",
+    "layers.parquet",
     "ceilings.csv",
+    "ceilings.parquet",
     "normalised.csv",
+    "normalised.parquet",
+    "summary.csv",
+    "summary.parquet",
 ];
 
 #[test]
