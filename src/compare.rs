@@ -7,6 +7,7 @@ mod inference;
 mod layer;
 mod lineage;
 mod rois;
+mod summary;
 mod trend;
 mod units;
 
@@ -21,6 +22,7 @@ pub use layer::{
 };
 pub use lineage::{Lineage, base_of};
 pub use rois::{RoiBaseline, RoiBest, RoiCeiling, RoiDifference, RoiPoint, RoiResults};
+pub use summary::{SummaryDifference, SummaryRow};
 pub use trend::{Along, Trend, TrendPoint};
 
 use crate::encoding::{MetricName, Score, ScoreName};

@@ -185,6 +185,7 @@ codes! {
     Fl01 = "FL-01", Device, "the device that was asked for is not there";
     Fl02 = "FL-02", Usage, "a flag's value is out of range";
     Rr01 = "RR-01", Input, "run.json cannot be read back";
+    Rr02 = "RR-02", Input, "runs cannot be merged into one comparison";
     Io01 = "IO-01", Environment, "reading or writing failed";
     In01 = "IN-01", Environment, "an input changed while the run was reading it";
     Nu01 = "NU-01", Environment, "a computation overflowed or did not converge";

@@ -15,7 +15,7 @@ use crate::support::study::{TinyStudy, listing, responses, tensors};
 
 /// The codes that have a case here.
 pub fn codes() -> Vec<Code> {
-    vec![Code::Ck03]
+    vec![Code::Ck03, Code::Rr02]
 }
 
 /// Seven names that nobody should give to a checkpoint.
@@ -117,6 +117,13 @@ fn each_checkpoint_is_compared_with_its_own_base() {
     let nested = |label: &str| results.best_layers.iter().find(|b| b.checkpoint == label).unwrap().nested;
     let slope = (nested(FORMULA).value().unwrap() - nested("early").value().unwrap()) / 2.0;
     assert!((trend.slope.value().unwrap() - slope).abs() < 1e-12, "of equal steps the ends decide");
+    let summary = Table::read(&study.path("out/summary.parquet")).unwrap();
+    assert_eq!(summary.required_texts("checkpoint").unwrap(), [HOSTILE, "early", "middle", FORMULA, "other"]);
+    assert_eq!(summary.required_texts("model").unwrap()[3], HOSTILE);
+    let trends = Table::read(&study.path("out/trends.csv")).unwrap();
+    assert_eq!(trends.finite_numbers("at").unwrap(), [0.0, 10.0, 100.0, 1000.0]);
+    assert!(study.read("out/report.html").contains("Score along training steps"));
+    assert!(study.path("out/steps.png").exists() && !study.path("out/size.png").exists());
     let comparison = Table::read(&study.path("out/comparison.csv")).unwrap();
     assert!(comparison.required_texts("reference").unwrap().iter().all(|r| r == HOSTILE));
 }
@@ -236,4 +243,68 @@ fn a_sceptic_finds_the_same_scores() {
             }
         }
     }
+}
+
+/// Two runs over the same rows are one comparison: every difference is that of a run of all checkpoints.
+#[test]
+fn runs_are_merged() {
+    let study = many();
+    let run = |out: &str, checkpoints: &[&str], flags: &[&str]| {
+        let mut command = brainscore();
+        command.arg("compare").args(checkpoints.iter().map(|c| c.replace("{}", study.dir.path().to_str().unwrap())));
+        command.args(["--unique", "none"]).args(flags).arg("--study").arg(study.path("study.toml"));
+        let output = command.arg("--out").arg(study.path(out)).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    };
+    let merge = |folders: &[&str], out: &str| {
+        let mut command = brainscore();
+        command.arg("report").args(folders.iter().map(|f| study.path(f)));
+        command.arg("--out").arg(study.path(out)).output().unwrap()
+    };
+    run("one", &["base={}/model", "early={}/model-early"], &[]);
+    run("two", &["same={}/model", "early={}/model-late"], &[]);
+    run("all", &["base={}/model", "early={}/model-early", "late={}/model-late"], &[]);
+    let output = merge(&["one", "two"], "both");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("\"same\" of \"two\" is \"base\" again, with the same scores: it is kept once"), "{said}");
+    let read = |out: &str| -> RunRecord { serde_json::from_str(&study.read(&format!("{out}/run.json"))).unwrap() };
+    let (both, all) = (read("both"), read("all"));
+    let labels: Vec<&str> = both.checkpoints.iter().map(|c| c.label.as_str()).collect();
+    assert_eq!(labels, ["base", "early", "early (two)"]);
+    let renamed = |label: &str| if label == "late" { "early (two)".to_owned() } else { label.to_owned() };
+    assert_eq!(both.comparison.layer_differences.len(), all.comparison.layer_differences.len());
+    for (found, expected) in both.comparison.layer_differences.iter().zip(&all.comparison.layer_differences) {
+        assert_eq!((found.checkpoint.clone(), found.layer), (renamed(&expected.checkpoint), expected.layer));
+        let (a, b) = (found.difference.value().unwrap(), expected.difference.value().unwrap());
+        assert!((a - b).abs() < 1e-12, "{a} {b}");
+        assert_eq!((found.inference.p, found.inference.p_fwe), (expected.inference.p, expected.inference.p_fwe));
+    }
+    for (found, expected) in both.comparison.best_differences.iter().zip(&all.comparison.best_differences) {
+        let (a, b) = (found.difference.value().unwrap(), expected.difference.value().unwrap());
+        assert!((a - b).abs() < 1e-12, "{a} {b}");
+        assert_eq!(found.inference.p_fwe, expected.inference.p_fwe);
+    }
+    let rows = |out: &str| Table::read(&study.path(&format!("{out}/scores.csv"))).unwrap().rows();
+    assert_eq!(rows("both"), rows("all"));
+    assert!(study.path("both/report.md").exists() && study.path("both/summary.csv").exists());
+    assert!(brainscore().arg("report").arg(study.path("both")).output().unwrap().status.success());
+
+    // What keeps runs apart is named, all of it, and nothing is written.
+    study.edit("study.toml", "k = 5", "k = 3");
+    study.write("responses.csv", study.read("responses.csv").replace(",q5,", ",q6,"));
+    run("other", &["base={}/model"], &[]);
+    let output = merge(&["one", "other"], "none");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("its folds differ") && said.contains("its data differ") && said.contains("responses.csv"),
+        "{said}"
+    );
+    assert!(said.contains("its subjects differ") && said.contains("only here: q6"), "{said}");
+    assert!(!study.path("none").exists());
+    let output = merge(&["one", "two"], "one");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let alone = brainscore().arg("report").arg(study.path("one")).arg(study.path("two")).output().unwrap();
+    assert_eq!(alone.status.code(), Some(2));
 }

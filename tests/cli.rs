@@ -33,15 +33,22 @@ fn record(folder: &Path) -> RunRecord {
     serde_json::from_slice(&std::fs::read(folder.join("run.json")).unwrap()).unwrap()
 }
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 15] = [
     "scores.csv",
     "scores.parquet",
     "targets.csv",
+    "targets.parquet",
     "predictions.parquet",
     "comparison.csv",
+    "comparison.parquet",
     "layers.csv",
+    "layers.parquet",
     "ceilings.csv",
+    "ceilings.parquet",
     "normalised.csv",
+    "normalised.parquet",
+    "summary.csv",
+    "summary.parquet",
 ];
 
 #[test]
@@ -71,6 +78,34 @@ fn the_demo_finds_what_was_planted() {
         (mean(&planted.checkpoint, planted.layer.0, true), mean(&planted.checkpoint, planted.layer.0, false));
     assert!(inside > 0.15 && outside.abs() < 0.03, "planted parcels {inside}, the others {outside}");
     assert!(inside < planted.signal_share, "no model can explain more than the signal");
+}
+
+/// The effect is in the region where it was planted and in no other, vision among them, and larger there than elsewhere.
+#[test]
+fn the_demo_finds_the_planted_effect_in_one_region_alone() {
+    let record = record(&demo().join("out"));
+    let planted = record.planted.as_ref().unwrap();
+    let rois = record.comparison.rois.as_ref().unwrap();
+    let nested = |all: &[brainscore::compare::RoiDifference]| -> Vec<_> {
+        all.iter().filter(|d| d.checkpoint == planted.checkpoint && d.layer.is_none()).cloned().collect()
+    };
+    let differences = nested(&rois.differences);
+    assert_eq!(differences.iter().map(|d| d.roi.as_str()).collect::<Vec<_>>(), ["tom", "moral", "language", "vision"]);
+    for d in &differences {
+        let (value, p) = (d.difference.value().unwrap(), d.inference.p_fwe.unwrap());
+        if Some(&d.roi) == planted.roi.as_ref() {
+            assert!(value > 0.15 && p < 0.05 && d.inference.equivalent == Some(false), "{d:?}");
+        } else {
+            assert!(value.abs() < 0.03 && p > 0.05 && d.inference.equivalent == Some(true), "{d:?}");
+        }
+        assert_eq!(d.subjects.len(), record.responses.subjects.len());
+    }
+    let against: Vec<_> = nested(&rois.contrasts).into_iter().filter(|d| d.roi == "tom").collect();
+    assert_eq!(against.len(), 2, "vision and language");
+    assert!(against.iter().all(|d| d.difference.value().unwrap() > 0.15 && d.inference.p_fwe.unwrap() < 0.05));
+    assert!(rois.rois.iter().all(|r| r.control == (r.name == "vision") && r.covered > 0.999));
+    let page = std::fs::read_to_string(demo().join("out/report.html")).unwrap();
+    assert!(page.contains("planted in tom alone") && page.contains("no other region differs"));
 }
 
 #[test]
@@ -247,6 +282,18 @@ fn a_run_is_complete_and_private() {
         "weights.svg",
         "weights.png",
         "difference.png",
+        "roi-layerwise.svg",
+        "roi-layerwise.png",
+        "roi-layers.svg",
+        "roi-layers.png",
+        "roi-difference.svg",
+        "roi-difference.png",
+        "rois.csv",
+        "rois.parquet",
+        "roi_summary.csv",
+        "roi_comparison.csv",
+        "roi_matrix.csv",
+        "roi_overlap.csv",
         "demo",
         "maps",
     ]);

@@ -22,6 +22,13 @@ Examples:
   brainscore check bert-base --study study.toml
       Reads and checks every input and the design; no checkpoint runs.";
 
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  brainscore report results
+      Draws figures and pages again from run.json; computes nothing.
+  brainscore report monday tuesday --out both
+      One comparison of all checkpoints of two runs with the same subjects, targets, folds and data; fits nothing again.";
+
 const FIT_EXAMPLES: &str = "\
 Examples:
   brainscore fit --x layer3.npy --y sub-01.npy --y sub-02.npy --folds fold.npy --out fit
@@ -67,7 +74,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Look after the cache of hidden states.
     Cache(CacheCommandArgs),
-    /// Rebuild figures and report of a finished run from its run.json; compute nothing.
+    /// Rebuild figures and report of a finished run, or merge several runs of one study into one comparison.
+    #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
     /// Turn BOLD runs into one series per parcel of an atlas.
     #[command(after_help = super::parcellate::EXAMPLES)]
@@ -346,9 +354,15 @@ pub(super) enum CacheAction {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ReportArgs {
-    /// The directory of a finished run.
-    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub folder: PathBuf,
+    /// The directory of a finished run; two or more are merged into one comparison at --out.
+    #[arg(value_name = "DIR", required = true, value_hint = ValueHint::DirPath)]
+    pub folders: Vec<PathBuf>,
+    /// New directory for the merged comparison.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Replace a finished run at --out.
+    #[arg(long, requires = "out")]
+    pub overwrite: bool,
 }
 
 /// The one of `all` that has this name.

@@ -428,8 +428,23 @@ fn overview_json(prepared: &Prepared) -> serde_json::Value {
 }
 
 fn rebuild(args: &ReportArgs) -> Result<(), Problems> {
-    let record = pipeline::rebuild(&args.folder)?;
-    warnings(&record.warnings);
-    say(&format!("rebuilt from run.json: {}", args.folder.join("report.html").display()));
+    match (args.folders.as_slice(), &args.out) {
+        ([folder], None) => {
+            let record = pipeline::rebuild(folder)?;
+            warnings(&record.warnings);
+            say(&format!("rebuilt from run.json: {}", folder.join("report.html").display()));
+        }
+        (folders, Some(out)) => {
+            let merged = pipeline::merge(folders, out, args.overwrite)?;
+            warnings(&merged.record.warnings);
+            say(&report::text_summary(&merged.record));
+            say(&format!("report: {}", merged.folder.join("report.html").display()));
+        }
+        (_, None) => {
+            return Err(Error::new(Code::Fl02, "--out", "is not given")
+                .expected("a new directory for the comparison of several runs")
+                .into());
+        }
+    }
     Ok(())
 }

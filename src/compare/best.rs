@@ -35,6 +35,9 @@ pub struct NestedBest {
     pub nested: Score,
     /// Its interval.
     pub interval: Option<Interval>,
+    /// The nested score of each subject; empty with one subject.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<Option<f64>>,
     /// Standard deviation of the nested score over subjects; none with one subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sd: Option<f64>,
@@ -260,6 +263,18 @@ impl Choice {
         replicated(resamples, |w| self.column.resampled(w).column(0).to_owned())
     }
 
+    /// The same with nested scores that are known from a finished run.
+    fn with(mut self, known: Array2<f64>) -> Choice {
+        self.column.values = known;
+        self
+    }
+
+    /// The nested score of each subject; nothing with one subject.
+    fn subjects(&self) -> Vec<Option<f64>> {
+        let several = self.column.groups.is_none();
+        self.column.values.iter().filter(|_| several).map(|v| Some(*v).filter(|v| v.is_finite())).collect()
+    }
+
     /// Standard deviation of the subjects' nested scores; none with one subject.
     pub fn sd(&self) -> Option<f64> {
         let several = self.column.groups.is_none();
@@ -295,13 +310,20 @@ impl Comparison {
     pub(super) fn choose(&mut self, fits: &[Fits<'_>], flips: &SignFlips, power: &mut Power, resamples: &Resamples) {
         let choices: Vec<Choice> = fits
             .iter()
-            .map(|(_, layers)| {
+            .map(|(label, layers)| {
                 let weights = layers.first().map_or(Array2::ones((1, 0)), |(_, fit)| ones(fit));
-                Choice::of(layers, self.score, self.n_units, &weights, None)
+                let choice = Choice::of(layers, self.score, self.n_units, &weights, None);
+                match self.known(label) {
+                    Some(known) => choice.with(known),
+                    None => choice,
+                }
             })
             .collect();
         let undefined = |value| Score::from_nan(value, Reason::NothingDefined);
         for ((label, _), choice) in fits.iter().zip(&choices) {
+            if self.best_layers.iter().any(|b| b.checkpoint == *label) {
+                continue;
+            }
             let (score, interval) = choice.score(resamples);
             let naive = choice.naive();
             let (middle, middle_interval) = self.centre(&choice.profile, resamples);
@@ -310,6 +332,7 @@ impl Comparison {
                 chosen: choice.chosen.clone(),
                 nested: undefined(score),
                 interval,
+                subjects: choice.subjects(),
                 sd: choice.sd(),
                 naive: undefined(naive),
                 optimism: Some(naive - score).filter(|o| o.is_finite()),
@@ -342,6 +365,13 @@ impl Comparison {
         }
         let columns: Vec<(&str, &Profile)> = fits.iter().map(|f| f.0).zip(choices.iter().map(|c| &c.column)).collect();
         self.trends(&columns, flips, power, resamples);
+    }
+
+    /// The nested scores of a checkpoint whose best layers are known from a finished run.
+    fn known(&self, checkpoint: &str) -> Option<Array2<f64>> {
+        let best = self.best_layers.iter().find(|b| b.checkpoint == checkpoint)?;
+        let values: Vec<f64> = best.subjects.iter().map(|v| v.unwrap_or(f64::NAN)).collect();
+        Some(Array2::from_shape_fn((self.n_units, 1), |(s, _)| values.get(s).copied().unwrap_or(f64::NAN)))
     }
 
     /// The centre of mass, averaged over subjects or that of the one subject.

@@ -73,6 +73,13 @@ pub struct TrendPoint {
     pub interval: Option<Interval>,
 }
 
+impl Trend {
+    /// The line's score at a place; none at 0, where a logarithm has no value.
+    pub fn fitted(&self, at: f64) -> Option<f64> {
+        Some(self.intercept? + self.slope.value()? * at.log10()).filter(|score| score.is_finite())
+    }
+}
+
 /// A series before it is fitted: its name, and its checkpoints with their places.
 type Series = (Along, String, Vec<(String, f64)>);
 

@@ -46,7 +46,7 @@ fn levels(folder: &Path, prepared: &Prepared, comparison: &Comparison) -> Result
         ("tau", of_mean(&|c| c.tau)),
         ("undefined", Output::Text(rows.iter().map(|(_, t)| reason(t.1)).collect())),
     ])
-    .write_csv(&folder.join("ceilings.csv"))
+    .write(folder, "ceilings")
 }
 
 /// A score divided by a ceiling of its own unit: of every layer's mean, and of every target in the ranking score.
@@ -95,5 +95,5 @@ fn shares(folder: &Path, prepared: &Prepared, comparison: &Comparison) -> Result
         ("undefined", Output::Text(rows.iter().map(|r| reason(r.share)).collect())),
     ]);
     stamp(&mut table, prepared.plan.folds, rows.len());
-    table.write_csv(&folder.join("normalised.csv"))
+    table.write(folder, "normalised")
 }

@@ -21,6 +21,7 @@ use super::report;
 use super::rois;
 use super::rows;
 use super::states::Pooled;
+use super::summary_table;
 use super::target_table;
 use super::unique::add_unique;
 use crate::compare::{Ceiling, Comparison, LayerFit, baselines, ceilings, compare_layer};
@@ -182,6 +183,7 @@ fn run_into(
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit, &results.oasm.fit)?;
     outputs::write_comparison(folder, &results.comparison, prepared.targets.len(), prepared.plan.folds)?;
     outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
+    summary_table::write(folder, &results.comparison, prepared.plan.folds)?;
     outputs::write_groups(folder, &results.comparison, prepared.plan.folds)?;
     target_table::write(
         folder,

@@ -243,5 +243,5 @@ pub(super) fn write(folder: &Path, prepared: &Prepared, all: &[(String, Layer, V
         ("undefined", Output::Text(rows.iter().map(|r| why(r.4, r.5)).collect())),
     ]);
     stamp(&mut table, prepared.plan.folds, rows.len());
-    table.write_csv(&folder.join("metrics.csv"))
+    table.write(folder, "metrics")
 }

@@ -9,7 +9,7 @@ use crate::compare::{Comparison, Difference, GroupContrast, Inference, LayerFit,
 use crate::encoding::{FoldSpec, Score, ScoreName, TargetScores};
 use crate::error::Result;
 use crate::ids::{Layer, TargetId};
-use crate::io::table::{Output, OutputTable, write_csv_batches, write_parquet_batches};
+use crate::io::table::{Output, OutputTable, write_batches};
 
 /// The fits of one checkpoint, layer by layer.
 pub(super) struct CheckpointFits {
@@ -33,8 +33,7 @@ pub(super) fn write_scores(
         }
         Ok(())
     };
-    write_csv_batches(&folder.join("scores.csv"), produce)?;
-    write_parquet_batches(&folder.join("scores.parquet"), produce)
+    write_batches(folder, "scores", produce)
 }
 
 fn score_rows(
@@ -192,7 +191,7 @@ pub(super) fn write_comparison(
         ("undefined", text(&|d| untested(d.difference, &d.inference, comparison.unit))),
     ]);
     stamp(&mut table, folds, all.len());
-    table.write_csv(&folder.join("comparison.csv"))
+    table.write(folder, "comparison")
 }
 
 /// Why there is no difference, or no test of it.
@@ -245,7 +244,7 @@ pub(super) fn write_layers(folder: &Path, comparison: &Comparison, folds: FoldSp
         ("undefined", Output::Text(rows.iter().map(|r| reason(r.1.mean)).collect())),
     ]);
     stamp(&mut table, folds, rows.len());
-    table.write_csv(&folder.join("layers.csv"))
+    table.write(folder, "layers")
 }
 
 /// `groups.csv`: groups of subjects compared; not written without groups.
@@ -277,7 +276,7 @@ pub(super) fn write_groups(folder: &Path, comparison: &Comparison, folds: FoldSp
         ("undefined", text(&|c| reason(c.contrast))),
     ]);
     stamp(&mut table, folds, all.len());
-    table.write_csv(&folder.join("groups.csv"))
+    table.write(folder, "groups")
 }
 
 pub(super) fn reason(score: Score) -> String {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Code, Error, Result};
+use crate::ids::Digest;
 use crate::io::{atomic, bounded};
 use crate::plot::Figures;
 use crate::record::{FORMAT, RunRecord};
@@ -37,18 +38,18 @@ pub(super) fn write_record(record: &RunRecord, folder: &Path) -> Result<()> {
 /// # Errors
 /// `OD-05` when there is no run, `RR-01` when its record cannot be understood.
 pub fn rebuild(folder: &Path) -> Result<RunRecord> {
-    let record = read_record(folder)?;
+    let (record, _) = read(folder)?;
     write(&record, folder)?;
     Ok(record)
 }
 
 /// Reads the record of a finished run.
-pub(super) fn read_record(folder: &Path) -> Result<RunRecord> {
+pub(super) fn read(folder: &Path) -> Result<(RunRecord, Digest)> {
     let path = folder.join("run.json");
     if !folder.is_dir() {
         return Err(Error::new(Code::Od05, folder.display(), "is no directory").expected("a finished run"));
     }
-    let (text, _) = bounded::read_text(&path, MAX_RECORD_BYTES, "a run record", Code::Rr01)?;
+    let (text, digest) = bounded::read_text(&path, MAX_RECORD_BYTES, "a run record", Code::Rr01)?;
     let unreadable = |e: serde_json::Error| {
         Error::new(Code::Rr01, path.display(), format!("cannot be understood: {e}"))
             .expected(format!("the record of a run, format {FORMAT}"))
@@ -60,7 +61,7 @@ pub(super) fn read_record(folder: &Path) -> Result<RunRecord> {
             .expected(format!("format {FORMAT}"))
             .hint("Use the version of brainscore that wrote it"));
     }
-    serde_json::from_str(&text).map_err(unreadable)
+    Ok((serde_json::from_str(&text).map_err(unreadable)?, digest))
 }
 
 #[derive(serde::Deserialize)]

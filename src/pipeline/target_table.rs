@@ -9,7 +9,7 @@ use crate::encoding::ScoreName;
 use crate::error::Result;
 use crate::features::CONFOUNDS;
 use crate::ids::Layer;
-use crate::io::table::{Output, OutputTable, write_csv_batches};
+use crate::io::table::{Output, OutputTable, write_batches};
 use crate::stats::bootstrap::Resamples;
 
 /// Writes the table: one row per checkpoint, layer, score and target, the confounds-only model last (layer −1).
@@ -20,7 +20,7 @@ pub(super) fn write(
     confounds: &LayerFit,
     resamples: &Resamples,
 ) -> Result<()> {
-    write_csv_batches(&folder.join("targets.csv"), |append| {
+    write_batches(folder, "targets", |append| {
         for checkpoint in fits {
             for (layer, fit) in &checkpoint.layers {
                 append(&rows(prepared, &checkpoint.label, Some(*layer), fit, resamples))?;

@@ -3,6 +3,7 @@ use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::prelude::SVGBackend;
 use plotters_backend::DrawingBackend;
 
+use crate::compare::Along;
 use crate::error::{Code, Error, Result};
 use crate::plot::canvas::Painted;
 use crate::plot::layout::Layout;
@@ -20,6 +21,21 @@ pub struct Figure {
     pub png: Vec<u8>,
     /// What the figure shows, for those who do not see it.
     pub alt: String,
+    /// Where its values stand, for a page that shows them under a pointer.
+    pub points: Vec<Spot>,
+}
+
+/// A value of a figure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spot {
+    /// Its place, as a share of the width.
+    pub x: f64,
+    /// Its place, as a share of the height.
+    pub y: f64,
+    /// What stands there, in words.
+    pub text: String,
+    /// The layer, in figures over layers.
+    pub layer: Option<usize>,
 }
 
 /// A picture of a brain in a report.
@@ -42,6 +58,10 @@ pub struct Figures {
     pub difference: Option<Figure>,
     /// [`super::weights`].
     pub weights: Option<Figure>,
+    /// [`super::along`] training steps.
+    pub steps: Option<Figure>,
+    /// [`super::along`] model sizes.
+    pub size: Option<Figure>,
     /// [`super::regions`].
     pub regions: Option<Regions>,
     /// Pictures of brains; a record alone has none.
@@ -67,6 +87,10 @@ pub(super) trait Drawing {
     fn title(&self) -> &str;
     /// What it shows, in words.
     fn alt(&self) -> &str;
+    /// Where its values stand.
+    fn spots(&self) -> Vec<Spot> {
+        Vec::new()
+    }
     /// Draws all of it.
     fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB>;
 }
@@ -74,7 +98,12 @@ pub(super) trait Drawing {
 impl Figures {
     /// The figures of the record that there are, with the names of their files.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &Figure)> {
-        let optional = [("difference", &self.difference), ("weights", &self.weights)];
+        let optional = [
+            ("difference", &self.difference),
+            ("weights", &self.weights),
+            ("steps", &self.steps),
+            ("size", &self.size),
+        ];
         let present = optional.into_iter().filter_map(|(name, figure)| Some((name, figure.as_ref()?)));
         let regions = self.regions.iter().flat_map(|r| {
             let optional = [("roi-layers", &r.layers), ("roi-difference", &r.difference)];
@@ -93,6 +122,8 @@ impl Figures {
             layerwise: super::layerwise(record)?,
             difference: super::difference(record)?,
             weights: super::weights(record)?,
+            steps: super::along(record, Along::Steps)?,
+            size: super::along(record, Along::Size)?,
             regions: super::regions(record)?,
             brains: Vec::new(),
         })
@@ -113,6 +144,10 @@ impl Drawing for Laid<'_> {
 
     fn alt(&self) -> &str {
         &self.0.alt
+    }
+
+    fn spots(&self) -> Vec<Spot> {
+        self.1.spots(self.0)
     }
 
     fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB> {
@@ -136,7 +171,7 @@ pub(super) fn regions(record: &RunRecord) -> Result<Option<Regions>> {
 }
 
 /// Draws once for each format.
-fn twice(drawing: &impl Drawing) -> Result<Figure> {
+pub(super) fn twice(drawing: &impl Drawing) -> Result<Figure> {
     let size = drawing.size();
     let mut drawn = String::new();
     {
@@ -146,7 +181,7 @@ fn twice(drawing: &impl Drawing) -> Result<Figure> {
     }
     let svg = svg::finish(&drawn, size, drawing.title(), drawing.alt());
     let png = raster::png(size, |area| drawing.paint(area))?;
-    Ok(Figure { svg, png, alt: drawing.alt().to_owned() })
+    Ok(Figure { svg, png, alt: drawing.alt().to_owned(), points: drawing.spots() })
 }
 
 /// A drawing error as one of ours.

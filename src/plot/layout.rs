@@ -1,5 +1,6 @@
 use crate::plot::axes::{self, Ticks};
 use crate::plot::canvas::{Place, UNITS};
+use crate::plot::figure::Spot;
 use crate::plot::font;
 use crate::plot::scene::Scene;
 
@@ -104,6 +105,22 @@ impl Layout {
     /// Down, for a score.
     pub fn y(&self, score: f64) -> f64 {
         self.bottom - (score - self.range.0) / (self.range.1 - self.range.0) * (self.bottom - self.top)
+    }
+
+    /// What stands at each point, for a page that shows it.
+    pub fn spots(&self, scene: &Scene) -> Vec<Spot> {
+        let number = |v: f64| format!("{v:.3}").replace('-', "−");
+        let points = scene.curves.iter().flat_map(|c| c.points.iter().map(move |p| (c, p)));
+        points
+            .filter_map(|(curve, point)| {
+                let value = point.value?;
+                let interval =
+                    point.interval.map_or(String::new(), |(l, h)| format!(" [{}, {}]", number(l), number(h)));
+                let (x, y) = self.place(point.layer, value);
+                let text = format!("{}, layer {}: {}{interval}", curve.label, point.layer, number(value));
+                Some(Spot { x: x / WIDTH, y: y / self.height, text, layer: Some(point.layer) })
+            })
+            .collect()
     }
 
     /// The place of a layer's score.

@@ -16,11 +16,13 @@ mod regions;
 mod scene;
 pub(crate) mod seeds;
 mod svg;
+mod trend;
 pub(crate) mod words;
 
 pub use brain::{BrainScene, SurfaceValues, brain};
-pub use figure::{BrainFigure, Figure, Figures, Regions};
+pub use figure::{BrainFigure, Figure, Figures, Regions, Spot};
 
+use crate::compare::Along;
 use crate::error::Result;
 use crate::record::RunRecord;
 
@@ -38,6 +40,14 @@ pub fn layerwise(record: &RunRecord) -> Result<Figure> {
 /// As [`layerwise`].
 pub fn difference(record: &RunRecord) -> Result<Option<Figure>> {
     scene::difference(record).map(|scene| figure::draw(&scene)).transpose()
+}
+
+/// The score along training steps or model sizes; `None` where there is no series.
+///
+/// # Errors
+/// As [`layerwise`].
+pub fn along(record: &RunRecord, along: Along) -> Result<Option<Figure>> {
+    trend::figure(record, along)
 }
 
 /// How far the weights of each layer are from those of the reference; `None` when no checkpoint can be compared.

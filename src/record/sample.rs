@@ -221,6 +221,7 @@ fn nested(c: usize, label: &str, blocks: usize) -> NestedBest {
         chosen: vec![(Layer(3.min(blocks)), 30)],
         nested: Score::Value(naive - 0.01),
         interval: Some((naive - 0.035, naive + 0.015)),
+        subjects: Vec::new(),
         sd: Some(0.03),
         naive: Score::Value(naive),
         optimism: Some(0.01),
@@ -235,6 +236,12 @@ pub(crate) fn tags(markup: &str) -> Vec<String> {
     const VOID: [&str; 3] = ["meta", "img", "br"];
     let (mut seen, mut open) = (Vec::new(), Vec::new());
     let body = markup.strip_prefix("<!DOCTYPE html>").unwrap_or(markup);
+    // What stands in a script is no markup.
+    let without = body.split_once("<script>").and_then(|(before, rest)| {
+        let (_, after) = rest.split_once("</script>")?;
+        Some(format!("{before}<script></script>{after}"))
+    });
+    let body = without.as_deref().unwrap_or(body);
     for piece in body.split('<').skip(1) {
         let (tag, text) = piece.split_once('>').unwrap_or_else(|| panic!("a tag without an end: {piece}"));
         if open.last().map(String::as_str) != Some("style") && !tag.starts_with("style") {

@@ -8,6 +8,7 @@ use crate::record::RunRecord;
 use crate::report::inference::how;
 use crate::report::markup::Html;
 use crate::report::number::{number, share};
+use crate::report::summary::minus;
 
 /// Methods and glossary.
 pub(super) fn sections(h: &mut Html, record: &RunRecord) {
@@ -212,7 +213,47 @@ fn paragraphs(record: &RunRecord) -> Vec<String> {
         };
         all.push(format!("Tests. {} {margin}", how(record)));
     }
+    all.extend(pairs(record));
+    all.extend(regions(record));
     all
+}
+
+/// Which checkpoints were compared, and along what, where a list says so.
+fn pairs(record: &RunRecord) -> Option<String> {
+    let results = &record.comparison;
+    if results.lineage.is_empty() {
+        return None;
+    }
+    let pairs: Vec<String> = results.best_differences.iter().map(|d| minus(record, &d.checkpoint)).collect();
+    let mut text = format!("Checkpoints. {} stood in a list.", counted(record.checkpoints.len(), "checkpoint"));
+    if results.has_bases() {
+        text.push_str(&format!(" Each was compared with the base that the list names ({}).", pairs.join("; ")));
+    }
+    if !results.trends.is_empty() {
+        text.push_str(&format!(
+            " {}: least squares of the nested score on the logarithm of steps or size, fitted to every subject by itself; \
+             interval and p of the mean slope as above, p corrected over the series.",
+            if results.trends.len() == 1 { "One series".to_owned() } else { format!("{} series", results.trends.len()) }
+        ));
+    }
+    Some(text)
+}
+
+/// How scores of regions were made.
+fn regions(record: &RunRecord) -> Option<String> {
+    let rois = record.comparison.rois.as_ref()?;
+    let names: Vec<&str> = rois.rois.iter().map(|r| r.name.as_str()).collect();
+    let control =
+        rois.rois.iter().find(|r| r.control).map_or(String::new(), |r| format!(" {} is the control.", r.name));
+    Some(format!(
+        "Regions. {}: {}. A region\u{2019}s score is a weighted mean of its targets\u{2019} scores. Weights are those of its map where \
+         it is at least its threshold, averaged over the voxels that the atlas reaches, and sum to 1; targets without a score \
+         drop out and the others\u{2019} weights are renormalised. Best layers are chosen anew in every region, without the subject \
+         that is scored. Differences are corrected by the largest |t| over the regions of a checkpoint; differences of two \
+         regions\u{2019} differences over the declared pairs.{control}",
+        counted(names.len(), "region"),
+        names.join(", ")
+    ))
 }
 
 /// The grid in words: its ends, its size, and what may have happened to it.

@@ -4,6 +4,7 @@
 //! strangers and are written through one escaping type.
 
 mod audit;
+mod batch;
 mod ceiling;
 mod findings;
 mod inference;
@@ -14,6 +15,7 @@ mod metrics;
 mod number;
 mod page;
 mod provenance;
+mod regions;
 mod results;
 mod rois;
 mod summary;

@@ -1,23 +1,35 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
+use crate::compare::Along;
 use crate::encoding::ScoreName;
 use crate::plot::words::percent;
 use crate::plot::{Figure, Figures};
 use crate::record::RunRecord;
 use crate::report::findings::Findings;
 use crate::report::markup::{DOCTYPE, Html};
-use crate::report::{audit, inference, methods, provenance, results, rois, summary};
+use crate::report::{audit, batch, inference, methods, provenance, regions, results, rois, summary};
+use crate::visible::visible;
 
-/// No network, no scripts: the page is what it is when it is written.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+/// The page's one script. Without it nothing is missing: it sorts, filters, and shows values under a pointer.
+const SCRIPT: &str = include_str!("script.js");
+
+/// No network, and no script but the page's own, by its hash.
+fn policy() -> String {
+    let hash = STANDARD.encode(Sha256::digest(SCRIPT));
+    format!("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{hash}'")
+}
 
 /// The sections, by anchor, in the order of the page. Those that a run lacks are left out.
-const CONTENTS: [(&str, &str); 12] = [
+const CONTENTS: [(&str, &str); 14] = [
     ("#audit", "Audit"),
     ("#found", "What was found"),
+    ("#summary", "Summary"),
     ("#figures", "Figures"),
     ("#rois", "Regions of interest"),
+    ("#trends", "Along steps and sizes"),
     ("#layers", "Scores per layer"),
     ("#best", "Best layers"),
     ("#tests", "Tests"),
@@ -41,7 +53,7 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
     h.element("html", &[("lang", "en")], |h| {
         h.element("head", &[], |h| {
             h.void("meta", &[("charset", "utf-8")]);
-            h.void("meta", &[("http-equiv", "Content-Security-Policy"), ("content", POLICY)]);
+            h.void("meta", &[("http-equiv", "Content-Security-Policy"), ("content", &policy())]);
             h.void("meta", &[("name", "viewport"), ("content", "width=device-width, initial-scale=1")]);
             h.void("meta", &[("name", "color-scheme"), ("content", "light dark")]);
             h.leaf("title", &[], format!("{study} – brainscore"));
@@ -63,8 +75,11 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
             h.element("main", &[], |h| {
                 audit::section(h, record);
                 summary::sections(h, record, &findings);
+                batch::summary(h, record);
                 pictures(h, record, figures);
                 rois::section(h, record, figures.regions.as_ref());
+                regions::sections(h, record);
+                series(h, record, figures);
                 inference::sections(h, record);
                 results::sections(h, record);
                 weights(h, record, figures);
@@ -81,6 +96,7 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
                     ),
                 );
             });
+            h.raw("script", SCRIPT);
         });
     });
     h
@@ -90,6 +106,8 @@ pub(super) fn document(record: &RunRecord, figures: &Figures) -> Html {
 fn has(record: &RunRecord, anchor: &str) -> bool {
     let results = &record.comparison;
     match anchor {
+        "#summary" => results.best_layers.len() > 1,
+        "#trends" => !results.trends.is_empty(),
         "#best" => !results.best_layers.is_empty(),
         "#tests" => results.tests.is_some() && !results.layer_differences.is_empty(),
         "#rois" => results.rois.is_some(),
@@ -131,6 +149,28 @@ fn pictures(h: &mut Html, record: &RunRecord, figures: &Figures) {
     });
 }
 
+/// Scores along training steps and model sizes, where the list of checkpoints gives them.
+fn series(h: &mut Html, record: &RunRecord, figures: &Figures) {
+    if record.comparison.trends.is_empty() {
+        return;
+    }
+    h.element("section", &[("id", "trends")], |h| {
+        h.leaf("h2", &[], "Along steps and sizes");
+        for along in batch::along(record) {
+            let (file, figure) = match along {
+                Along::Steps => ("steps.svg", &figures.steps),
+                Along::Size => ("size.svg", &figures.size),
+            };
+            h.leaf("h3", &[], format!("Score along {}", along.as_str()));
+            if let Some(figure) = figure {
+                let caption = format!("Scores along {}, each checkpoint at its nested best layer.", along.as_str());
+                picture(h, file, figure, &caption);
+            }
+            batch::trends(h, record, along);
+        }
+    });
+}
+
 /// Which weights moved, beside the other provenance.
 fn weights(h: &mut Html, record: &RunRecord, figures: &Figures) {
     let Some(figure) = &figures.weights else { return };
@@ -164,16 +204,23 @@ fn layerwise_caption(record: &RunRecord) -> String {
 pub(super) fn picture(h: &mut Html, file: &str, figure: &Figure, caption: &str) {
     // As an image, not as markup: whatever stands in an SVG, a browser runs nothing in it and lets it load nothing.
     let source = format!("data:image/svg+xml;base64,{}", STANDARD.encode(&figure.svg));
+    let points = points(figure);
     h.element("figure", &[], |h| {
-        h.element(
-            "div",
-            &[("class", "scroll"), ("role", "region"), ("tabindex", "0"), ("aria-label", "Figure")],
-            |h| {
-                h.void("img", &[("src", &source), ("alt", &figure.alt), ("data-file", file)]);
-            },
-        );
+        // Regions are told apart by their names.
+        let name = format!("Figure: {}", file.trim_end_matches(".svg"));
+        h.element("div", &[("class", "scroll"), ("role", "region"), ("tabindex", "0"), ("aria-label", &name)], |h| {
+            h.void("img", &[("src", &source), ("alt", &figure.alt), ("data-file", file), ("data-points", &points)]);
+        });
         h.leaf("figcaption", &[], caption);
     });
+}
+
+/// Places and values of a figure's points, as the page's script reads them.
+fn points(figure: &Figure) -> String {
+    let place = |v: f64| (v * 1e4).round() / 1e4;
+    let spots: Vec<_> =
+        figure.points.iter().map(|s| json!([place(s.x), place(s.y), visible(&s.text), s.layer])).collect();
+    Value::from(spots).to_string()
 }
 
 #[cfg(test)]
@@ -212,7 +259,8 @@ mod tests {
         let page = rendered(&record);
         let tags = sample::tags(&page);
         assert_eq!(tags.iter().filter(|t| *t == "img").count(), 2, "only the figures");
-        assert!(!tags.iter().any(|t| ["script", "svg", "iframe", "object", "link", "form"].contains(&t.as_str())));
+        assert_eq!(tags.iter().filter(|t| *t == "script").count(), 1, "only the page's own");
+        assert!(!tags.iter().any(|t| ["svg", "iframe", "object", "link", "form"].contains(&t.as_str())));
         assert!(!page.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'));
         assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"));
     }
@@ -220,11 +268,50 @@ mod tests {
     #[test]
     fn the_page_loads_nothing() {
         let page = rendered(&sample::record());
-        assert!(
-            page.contains("content=\"default-src &#39;none&#39;; style-src &#39;unsafe-inline&#39;; img-src data:\"")
-        );
+        let policy = "content=\"default-src &#39;none&#39;; style-src &#39;unsafe-inline&#39;; img-src data:; script-src &#39;sha256-";
+        assert!(page.contains(policy));
+        let (_, script) = page.split_once("<script>").unwrap();
+        let (script, _) = script.split_once("</script>").unwrap();
+        let hash = STANDARD.encode(Sha256::digest(script));
+        assert!(page.contains(&format!("sha256-{hash}&#39;\"")), "the hash is that of the script in the page");
+        assert!(script.len() < 30_000);
+        for word in ["innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "fetch(", "import("] {
+            assert!(!script.contains(word), "{word} has no place in the script");
+        }
         assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("url("));
         assert_eq!(page.matches(" src=\"").count(), page.matches(" src=\"data:image/svg+xml;base64,").count());
+    }
+
+    /// WCAG AA: 4.5 for text on every background that it stands on, in both colour schemes.
+    #[test]
+    fn text_has_contrast_in_light_and_dark() {
+        let css = include_str!("style.css");
+        let (light, rest) = css.split_once("@media (prefers-color-scheme: dark)").unwrap();
+        let (dark, _) = rest.split_once("* { box-sizing").unwrap();
+        let luminance = |block: &str, name: &str| {
+            let (_, value) = block.split_once(&format!("--{name}: #")).unwrap();
+            let part = |i: usize| {
+                let v = f64::from(u8::from_str_radix(&value[2 * i..2 * i + 2], 16).unwrap()) / 255.0;
+                if v <= 0.04045 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+            };
+            0.2126 * part(0) + 0.7152 * part(1) + 0.0722 * part(2)
+        };
+        for block in [light, dark] {
+            for (text, behind) in [
+                ("ink", "page"),
+                ("soft", "page"),
+                ("accent", "page"),
+                ("ink", "shade"),
+                ("soft", "shade"),
+                ("pass-ink", "pass"),
+                ("fail-ink", "fail"),
+                ("warn-ink", "warn"),
+            ] {
+                let (a, b) = (luminance(block, text), luminance(block, behind));
+                let ratio = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(ratio >= 4.5, "{text} on {behind}: {ratio:.2}");
+            }
+        }
     }
 
     #[test]

@@ -86,6 +86,7 @@ pub(super) fn section(h: &mut Html, record: &RunRecord, figures: Option<&Regions
              the voxels that the atlas reaches. Its score is that weighted mean of the targets\u{2019} scores. Targets without a \
              score drop out and the others\u{2019} weights are renormalised.",
         );
+        super::regions::contents(h, record);
         planted(h, record, results);
         if let Some(figures) = figures {
             pictures(h, figures);

@@ -34,7 +34,7 @@ pub(super) const LEAKY: &str = "The folds were shuffled at the user's request: r
     time, are on both sides. A model that knows nothing but a row's place scores well on such folds. No number here is an \
     estimate for new data.";
 
-/// Found, planted, warnings.
+/// Warnings, found, planted.
 pub(super) fn sections(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {
     if record.plan.folds.leaks() {
         h.element("section", &[("id", "leaky"), ("class", "verdict fail")], |h| {
@@ -42,11 +42,11 @@ pub(super) fn sections(h: &mut Html, record: &RunRecord, findings: &Findings<'_>
             h.leaf("p", &[], LEAKY);
         });
     }
+    warnings(h, record);
     found(h, record, findings);
     if let (Some(planted), Some(outcome)) = (&record.planted, &findings.planted) {
         recovery(h, record, planted, outcome);
     }
-    warnings(h, record);
 }
 
 fn found(h: &mut Html, record: &RunRecord, findings: &Findings<'_>) {

@@ -128,8 +128,9 @@ fn spec(entry: &Entry, folder: &Path, place: &str) -> Result<CheckpointSpec, Err
     let beside = folder.join(at);
     let at = if beside.exists() { beside.to_string_lossy().into_owned() } else { at.to_owned() };
     // A label in front keeps `=` in a path from being taken for the end of one.
-    let mut spec = CheckpointSpec::parse(&format!("x={untrained}{at}"))
-        .map_err(|e| Error::new(e.code(), place, format!("path {:?}: {}", entry.path, e.message())))?;
+    let mut spec = CheckpointSpec::parse(&format!("x={untrained}{at}")).map_err(|e| {
+        Error::new(e.code(), place, format!("path {:?}: {}", entry.path, e.message().trim_end_matches('.')))
+    })?;
     spec.label = match &entry.label {
         Some(label) if label.trim().is_empty() => {
             return Err(Error::new(Code::Ck03, place, "label is empty").expected("a name"));

@@ -70,7 +70,7 @@ pub fn maps(spec: &MapsSpec, watch: &dyn Watch) -> Result<MapsMade> {
     if !(spec.q > 0.0 && spec.q < 1.0) {
         return Err(Error::new(Code::Fl02, "--fdr", format!("{}", spec.q)).expected("a rate between 0 and 1"));
     }
-    let run = super::report::read_record(&spec.run)?;
+    let run = super::report::read(&spec.run)?.0;
     let folder = spec.out.clone().unwrap_or_else(|| spec.run.join("maps"));
     let old = folder.join(RECORD).is_file();
     if !(spec.overwrite && old) {

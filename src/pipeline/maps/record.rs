@@ -106,7 +106,7 @@ pub(in crate::pipeline) fn pictures(run: &Path) -> Result<Vec<BrainFigure>> {
             }
             let file = folder.join(format!("{}.svg", picture.name));
             let (svg, _) = bounded::read_text(&file, MAX_PICTURE_BYTES, "a picture", Code::Rr01)?;
-            let figure = Figure { svg, png: Vec::new(), alt: picture.alt };
+            let figure = Figure { svg, png: Vec::new(), alt: picture.alt, points: Vec::new() };
             Ok(BrainFigure { file: format!("maps/{}.svg", picture.name), caption: picture.caption, figure })
         })
         .collect()
