@@ -299,6 +299,7 @@ fn a_run_is_complete_and_private() {
         "roi-difference.svg",
         "roi-difference.png",
         "demo",
+        "maps",
     ]);
     expected.sort_unstable();
     assert_eq!(listing(&out), expected);
@@ -315,6 +316,11 @@ fn the_report_is_rebuilt_from_the_record_alone() {
     let run = folder.path().join("run");
     std::fs::create_dir(&run).unwrap();
     std::fs::copy(demo().join("out/run.json"), run.join("run.json")).unwrap();
+    // Pictures of brains are made from images, which a record does not hold; they are taken as they lie there.
+    std::fs::create_dir(run.join("maps")).unwrap();
+    for name in listing(&demo().join("out/maps")) {
+        std::fs::copy(demo().join("out/maps").join(&name), run.join("maps").join(&name)).unwrap();
+    }
     let output = brainscore().arg("report").arg(&run).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for name in ["report.html", "report.md", "layerwise.svg", "layerwise.png", "difference.svg"] {

@@ -153,7 +153,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     study.write("small.surf.gii", crate::gifti::tetrahedron("ASCII", false).replace("CortexRight", "CortexLeft"));
     let before = listing(study.dir.path());
     let cases: [(&[&str], &str, &str, i32); 6] = [
-        (&["--labels", "{}/wrong.csv"], "RO-01", "has no parcel for the targets c", 3),
+        (&["--labels", "{}/wrong.csv"], "RO-09", "1 of 3 targets are none of its maps: c", 3),
         (&["--surface", "{}/rh.surf.gii,{}/lh.surf.gii"], "GI-03", "is of the other half of the brain", 3),
         (&["--surface", "{}/lh.surf.gii"], "", "expected two files, LEFT,RIGHT", 2),
         (&["--fdr", "1.5"], "FL-02", "--fdr", 2),

@@ -19,9 +19,9 @@ pub(super) use record::pictures;
 pub use record::{MapRecord, MapsRecord, PictureRecord};
 pub use surfaces::SurfaceFiles;
 
+use super::rois;
 use crate::atlas::{Atlas, Parcels};
-use crate::error::{Code, Error, Result, Warning, first_five};
-use crate::ids::TargetId;
+use crate::error::{Code, Error, Result, Warning};
 use crate::io::file_name;
 use crate::record::RunRecord;
 use crate::store::RunDir;
@@ -64,7 +64,7 @@ pub struct MapsMade {
 /// Makes the maps of a finished run.
 ///
 /// # Errors
-/// `RR-01` for a run that cannot be read, `RO-01` for an atlas whose parcels are not the run's targets, `GI-…` for surfaces,
+/// `RR-01` for a run that cannot be read, `RO-09` for an atlas whose parcels are not the run's targets, `GI-…` for surfaces,
 /// `OD-01` for an output that is there.
 pub fn maps(spec: &MapsSpec, watch: &dyn Watch) -> Result<MapsMade> {
     if !(spec.q > 0.0 && spec.q < 1.0) {
@@ -123,7 +123,7 @@ pub(super) fn into(
 ) -> Result<MapsRecord> {
     let surfaces = source.surfaces.map(surfaces::Surfaces::open).transpose()?;
     let atlas = Atlas::open(source.atlas, source.labels)?;
-    let (target_of, odd) = targets_of(&atlas, &run.responses.targets, source.labels.is_some())?;
+    let (target_of, odd) = rois::targets_of(&atlas, &run.responses.targets, source.labels.is_some())?;
     let (parcels, mut warnings) = Parcels::of(&atlas, watch)?;
     warnings.extend(odd);
     warnings.extend(atlas.warnings().iter().cloned());
@@ -158,6 +158,9 @@ pub(super) fn into(
 
 /// The atlas that a study's targets are parcels of, and the names of its parcels, where the study knows one.
 pub(super) fn atlas_of(plan: &Plan) -> Option<(PathBuf, Option<PathBuf>)> {
+    if let Some(atlas) = plan.rois.as_ref().and_then(|rois| rois.atlas.clone()) {
+        return Some(atlas);
+    }
     let ResponseTables::Trials(trials) = &plan.responses.tables else { return None };
     match &trials.source {
         RunSource::Tars(_) => None,
@@ -178,29 +181,4 @@ pub(super) fn in_run(
     std::fs::create_dir(&maps).map_err(|e| Error::io(maps.display(), "creating", e))?;
     let source = Source { atlas, labels: labels.as_deref(), surfaces: None, all_pictures: false };
     Ok(into(&maps, run, folder, source, USUAL_RATE, watch)?.warnings)
-}
-
-/// For each parcel of the atlas the target of its name; by their order where no name agrees and the numbers do.
-fn targets_of(atlas: &Atlas, targets: &[TargetId], named: bool) -> Result<(Vec<Option<usize>>, Option<Warning>)> {
-    let by_name: Vec<Option<usize>> =
-        atlas.names().iter().map(|name| targets.iter().position(|t| t.as_str() == name)).collect();
-    let found: Vec<usize> = by_name.iter().flatten().copied().collect();
-    if found.len() == targets.len() {
-        return Ok((by_name, None));
-    }
-    let fail = |text: String| Error::new(Code::Ro01, atlas.path().display(), text);
-    if !found.is_empty() && named {
-        let absent = (0..targets.len()).filter(|t| !found.contains(t)).map(|t| &targets[t]);
-        return Err(
-            fail(format!("has no parcel for the targets {}", first_five(absent))).expected("one for every target")
-        );
-    }
-    if atlas.names().len() != targets.len() {
-        return Err(fail(format!("has {} maps", atlas.names().len()))
-            .expected(format!("{}, one per target of the run, or parcels with the targets' names", targets.len()))
-            .hint("Is it the atlas that the responses were made with? --labels names its parcels"));
-    }
-    let text =
-        format!("the targets are taken for the maps of {} in order, because the names differ", file_name(atlas.path()));
-    Ok(((0..targets.len()).map(Some).collect(), Some(Warning::new("RO-01", text))))
 }

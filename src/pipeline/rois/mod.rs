@@ -125,7 +125,11 @@ fn open_atlas(of: &RoisPlan, study: &str, found: &mut Findings) -> Option<Atlas>
 }
 
 /// The target that each map is: by name where the names are the same, else by order where the numbers are.
-fn targets_of(atlas: &Atlas, targets: &[TargetId], named: bool) -> Result<(Vec<Option<usize>>, Option<Warning>)> {
+pub(super) fn targets_of(
+    atlas: &Atlas,
+    targets: &[TargetId],
+    named: bool,
+) -> Result<(Vec<Option<usize>>, Option<Warning>)> {
     let by_name: Vec<Option<usize>> =
         atlas.names().iter().map(|name| targets.iter().position(|t| t.as_str() == name)).collect();
     let found: Vec<usize> = by_name.iter().flatten().copied().collect();
