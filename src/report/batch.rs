@@ -180,7 +180,7 @@ mod tests {
         summary(&mut h, &record);
         let text = h.finish();
         assert_eq!(text.matches("scope=\"row\"").count(), 3);
-        assert!(text.contains("scope=\"rowgroup\" colspan=\"8\">base</th>"), "{text}");
+        assert!(text.contains("scope=\"rowgroup\" colspan=\"9\">base</th>"), "{text}");
         assert!(text.contains(">none</th>") && text.contains(">1000</td>") && text.contains("a base"));
         assert!(text.contains("to its base") && text.contains("for the 2 differences of the table"));
     }

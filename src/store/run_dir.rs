@@ -216,6 +216,7 @@ pub const RUN_ENTRIES: &[&str] = &[
     "report.md",
     "check_in_python.py",
     "check",
+    "maps",
     "demo",
 ];
 
