@@ -26,6 +26,8 @@ const WEIGHT_SECONDS: f64 = 4e-9;
 const DRAW_SECONDS: f64 = 2.5e-8;
 /// Seconds to write one held-out prediction.
 const PREDICTION_SECONDS: f64 = 1.2e-7;
+/// Seconds to write the scores of one subject and target in one layer, in both kinds of tables.
+const ROW_SECONDS: f64 = 3e-5;
 /// Bytes of the program, its libraries and its tables of code.
 const PROGRAM_BYTES: u64 = 60 << 20;
 /// Bytes of the scores of one subject and target, in memory and as rows of tables.
@@ -141,15 +143,16 @@ fn encoding(prepared: &Prepared, speed: &Speed) -> (f64, f64) {
             plain += open.layers.len() as f64 * (factor / decomposing + search / searching) / FIT;
             let joint_size = Size { features: size.features + confounds, ..size };
             let (factor, search) = joint_size.flops();
-            unique += joint as f64 * (factor + WEIGHTINGS * search) / speed.double / (2.0 * FIT);
+            unique += joint as f64 * (factor + WEIGHTINGS * search) / speed.double / FIT;
         }
         let tested = if prepared.subjects.len() == 1 { prepared.stimuli.n_groups() } else { prepared.subjects.len() };
         let intervals = SCORES * 2.0 * prepared.targets.len() as f64 * BOOTSTRAP_DRAWS as f64;
         plain += open.layers.len() as f64 * intervals * DRAW_SECONDS * (1.0 + tested as f64 / 50.0);
-        // Predictions are written by one thread.
+        // Tables are written by one thread.
         plain += speed.threads as f64
             * open.layers.len() as f64
-            * (prepared.stimuli.len() as f64 * targets * PREDICTION_SECONDS);
+            * targets
+            * (prepared.stimuli.len() as f64 * PREDICTION_SECONDS + ROW_SECONDS);
     }
     (plain / speed.threads as f64, unique / speed.threads as f64)
 }

@@ -90,6 +90,7 @@ impl<T: Real> Engine<'_, T> {
         let found = self.sweep(&asked, &everyone, &mut kept, report)?;
         states.iter_mut().zip(found).for_each(|(state, errors)| state.errors = errors);
         self.settle(&mut states, &mut kept, report)?;
+        let mut widened = false;
         for response in 0..self.responses.len() {
             let own: Vec<usize> = (0..states.len()).filter(|b| self.places[*b].response == response).collect();
             let choices = own.iter().flat_map(|b| {
@@ -102,13 +103,16 @@ impl<T: Real> Engine<'_, T> {
             let (below, above) = crowded_edges(choices, self.asked);
             for (wanted, range) in [(below, 0..asked.start), (above, asked.end..self.wide.values.len())] {
                 if wanted && !range.is_empty() {
+                    widened = true;
                     for (block, more) in own.iter().zip(self.sweep(&range, &own, &mut kept, report)?) {
                         states[*block].widen(&range, &more);
                     }
                 }
             }
         }
-        self.settle(&mut states, &mut kept, report)?;
+        if widened {
+            self.settle(&mut states, &mut kept, report)?;
+        }
         Ok(states)
     }
 
