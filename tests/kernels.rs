@@ -66,7 +66,9 @@ fn driver() -> Option<&'static Path> {
 /// The program on emulated cards.
 fn emulated(folder: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = brainscore();
-    command.env("LD_LIBRARY_PATH", folder).env_remove("CUDA_VISIBLE_DEVICES").envs(settings.iter().copied());
+    // The emulated driver brings a compiler of its own; a real one does not know its cards.
+    command.env("LD_LIBRARY_PATH", folder).env_remove("CUDA_VISIBLE_DEVICES").env_remove("BRAINSCORE_NVRTC");
+    command.envs(settings.iter().copied());
     command
 }
 
