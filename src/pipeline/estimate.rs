@@ -9,6 +9,7 @@ use std::time::Instant;
 use ndarray::Array2;
 use serde::Serialize;
 
+use super::maps::atlas_of;
 use super::preflight::{OpenCheckpoint, Prepared};
 use crate::compute::cpu::{self, Real};
 use crate::encoding::engine::{Precision, Size};
@@ -30,6 +31,8 @@ const PREDICTION_SECONDS: f64 = 1.2e-7;
 const ROW_SECONDS: f64 = 3e-5;
 /// Bytes of the program, its libraries and its tables of code.
 const PROGRAM_BYTES: u64 = 60 << 20;
+/// Bytes that drawing brain maps for the report takes on top.
+const PICTURE_BYTES: u64 = 80 << 20;
 /// Bytes of the scores of one subject and target, in memory and as rows of tables.
 const SCORE_BYTES: u64 = 420;
 /// Scores whose intervals are computed.
@@ -62,7 +65,8 @@ pub fn estimate(prepared: &Prepared) -> Estimate {
         Speed { single: product_rate::<f32>(), double: product_rate::<f64>(), threads: rayon::current_num_threads() };
     let (hidden_states_seconds, states_bytes) = hidden_states(prepared, &speed);
     let (encoding_seconds, unique_seconds) = encoding(prepared, &speed);
-    let peak_bytes = PROGRAM_BYTES + states_bytes.max(encoding_bytes(prepared));
+    let pictures = atlas_of(&prepared.plan).map_or(0, |_| PICTURE_BYTES);
+    let peak_bytes = PROGRAM_BYTES + states_bytes.max(encoding_bytes(prepared)).max(pictures);
     Estimate { hidden_states_seconds, encoding_seconds, unique_seconds, peak_bytes }
 }
 
