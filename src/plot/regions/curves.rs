@@ -1,16 +1,13 @@
-use plotters::coord::Shift;
-use plotters::drawing::DrawingArea;
 use plotters::style::RGBColor;
 use plotters_backend::DrawingBackend;
 use plotters_backend::text_anchor::HPos;
 
-use super::{INK, MESH, SOFT, WIDTH, ZERO, caption, set, stands, title, wrapped};
+use super::{INK, MESH, Panels, SOFT, WIDTH, Words, ZERO, set, stands};
 use crate::encoding::ScoreName;
 use crate::plot::axes::{self, Ticks};
-use crate::plot::canvas::{Canvas, Painted, Place, UNITS};
-use crate::plot::figure::Drawing;
+use crate::plot::canvas::{Canvas, Painted, Place};
 use crate::plot::font;
-use crate::plot::layout::{CAPTION_ROW, LABEL_EM, ROW, SWATCH, TICK_EM, distinct};
+use crate::plot::layout::{LABEL_EM, ROW, SWATCH, TICK_EM, distinct};
 use crate::plot::look::Look;
 use crate::plot::scene::looks;
 use crate::plot::words::{counted, percent, units};
@@ -31,8 +28,7 @@ const MOST_MARKS: usize = 6;
 /// A panel per region: the ranking score over layers, one curve per checkpoint, with what it must beat and cannot exceed.
 #[derive(Debug)]
 pub(in crate::plot) struct Curves {
-    title: String,
-    alt: String,
+    words: Words,
     panels: Vec<Panel>,
     legend: Vec<(String, Look)>,
     levels: Vec<(&'static str, bool)>,
@@ -41,7 +37,6 @@ pub(in crate::plot) struct Curves {
     range: (f64, f64),
     layers: (usize, usize),
     mark_rows: usize,
-    caption: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -116,8 +111,11 @@ impl Curves {
             );
         }
         Some(Curves {
-            title: format!("{}: regions of interest", visible(&record.plan.study)),
-            alt: alt(&panels, &legend, score),
+            words: Words::new(
+                format!("{}: regions of interest", visible(&record.plan.study)),
+                alt(&panels, &legend, score),
+                &lines,
+            ),
             panels,
             levels,
             y_label: format!("{score}, weighted mean over the region\u{2019}s targets"),
@@ -126,7 +124,6 @@ impl Curves {
             layers: (layers.iter().copied().min().unwrap_or(0), layers.iter().copied().max().unwrap_or(0)),
             mark_rows: marked.min(MOST_MARKS),
             legend,
-            caption: wrapped(&lines),
         })
     }
 
@@ -145,12 +142,6 @@ impl Curves {
 
     fn step(&self) -> f64 {
         PANEL + self.mark_rows as f64 * MARK_ROW + BETWEEN
-    }
-
-    fn bottom(&self) -> f64 {
-        let rows = self.panels.len().div_ceil(self.columns());
-        let legend = 60.0 + (self.legend.len() + self.levels.len()) as f64 * ROW;
-        (46.0 + rows as f64 * self.step()).max(legend)
     }
 
     fn frame(&self, at: usize) -> Frame {
@@ -211,32 +202,26 @@ impl Frame {
     }
 }
 
-impl Drawing for Curves {
-    fn size(&self) -> (u32, u32) {
-        let height = self.bottom() + 12.0 + self.caption.len() as f64 * CAPTION_ROW;
-        (WIDTH as u32 * UNITS, height.ceil() as u32 * UNITS)
+impl Panels for Curves {
+    fn words(&self) -> &Words {
+        &self.words
     }
 
-    fn title(&self) -> &str {
-        &self.title
+    fn bottom(&self) -> f64 {
+        let rows = self.panels.len().div_ceil(self.columns());
+        let legend = 60.0 + (self.legend.len() + self.levels.len()) as f64 * ROW;
+        (46.0 + rows as f64 * self.step()).max(legend)
     }
 
-    fn alt(&self) -> &str {
-        &self.alt
-    }
-
-    fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB> {
-        let canvas = Canvas(root);
-        root.fill(&RGBColor(255, 255, 255))?;
-        title(&canvas, &self.title)?;
+    fn panels<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Painted<DB> {
         for (at, panel) in self.panels.iter().enumerate() {
-            self.panel(&canvas, panel, &self.frame(at))?;
+            self.panel(canvas, panel, &self.frame(at))?;
         }
         let middle = (self.frame(0).top + self.frame(self.panels.len() - 1).bottom) / 2.0;
         let label = font::fitted(&self.y_label, LABEL_EM, false, self.bottom() - 60.0);
         canvas.upwards(&label, (18.0, middle), set(LABEL_EM, false, INK, HPos::Center))?;
-        self.key(&canvas)?;
-        caption(&canvas, &self.caption, self.bottom() + 8.0)
+        self.key(canvas)?;
+        Ok(())
     }
 }
 

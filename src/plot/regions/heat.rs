@@ -1,15 +1,12 @@
-use plotters::coord::Shift;
-use plotters::drawing::DrawingArea;
 use plotters::style::RGBColor;
 use plotters_backend::DrawingBackend;
 use plotters_backend::text_anchor::HPos;
 
-use super::{INK, SOFT, WIDTH, caption, outline, set, stands, title, wrapped};
+use super::{INK, Panels, SOFT, WIDTH, Words, outline, set, stands};
 use crate::plot::axes;
-use crate::plot::canvas::{Canvas, Painted, UNITS};
-use crate::plot::figure::Drawing;
+use crate::plot::canvas::{Canvas, Painted};
 use crate::plot::font;
-use crate::plot::layout::{CAPTION_ROW, LABEL_EM, TICK_EM};
+use crate::plot::layout::{LABEL_EM, TICK_EM};
 use crate::record::RunRecord;
 use crate::visible::visible;
 
@@ -29,15 +26,13 @@ const STEPS: usize = 60;
 /// Layers × regions: the difference to the base, a panel per checkpoint; scores where nothing is compared.
 #[derive(Debug)]
 pub(in crate::plot) struct Heat {
-    title: String,
-    alt: String,
+    words: Words,
     bar: String,
     rois: Vec<String>,
     layers: Vec<usize>,
     panels: Vec<Panel>,
     /// The colours reach from −this to this.
     reach: f64,
-    caption: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -100,14 +95,16 @@ impl Heat {
             );
         }
         Some(Heat {
-            title: format!("{}: layers × regions", visible(&record.plan.study)),
-            alt: alt(&panels, &rois, &layers, &what),
+            words: Words::new(
+                format!("{}: layers × regions", visible(&record.plan.study)),
+                alt(&panels, &rois, &layers, &what),
+                &lines,
+            ),
             bar: what,
             rois,
             layers,
             panels,
             reach: if reach > 0.0 { reach } else { 0.1 },
-            caption: wrapped(&lines),
         })
     }
 
@@ -122,10 +119,6 @@ impl Heat {
 
     fn step(&self) -> f64 {
         self.rois.len() as f64 * CELL + AROUND
-    }
-
-    fn bottom(&self) -> f64 {
-        (50.0 + self.panels.len() as f64 * self.step()).max(240.0)
     }
 }
 
@@ -152,29 +145,21 @@ fn colour(share: f64) -> (RGBColor, bool) {
     (RGBColor(r, g, b), by > 0.6)
 }
 
-impl Drawing for Heat {
-    fn size(&self) -> (u32, u32) {
-        let height = self.bottom() + 12.0 + self.caption.len() as f64 * CAPTION_ROW;
-        (WIDTH as u32 * UNITS, height.ceil() as u32 * UNITS)
+impl Panels for Heat {
+    fn words(&self) -> &Words {
+        &self.words
     }
 
-    fn title(&self) -> &str {
-        &self.title
+    fn bottom(&self) -> f64 {
+        (50.0 + self.panels.len() as f64 * self.step()).max(240.0)
     }
 
-    fn alt(&self) -> &str {
-        &self.alt
-    }
-
-    fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB> {
-        let canvas = Canvas(root);
-        root.fill(&RGBColor(255, 255, 255))?;
-        title(&canvas, &self.title)?;
+    fn panels<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Painted<DB> {
         for (at, panel) in self.panels.iter().enumerate() {
-            self.panel(&canvas, panel, 74.0 + at as f64 * self.step())?;
+            self.panel(canvas, panel, 74.0 + at as f64 * self.step())?;
         }
-        self.colour_bar(&canvas)?;
-        caption(&canvas, &self.caption, self.bottom() + 8.0)
+        self.colour_bar(canvas)?;
+        Ok(())
     }
 }
 

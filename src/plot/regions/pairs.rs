@@ -1,16 +1,13 @@
-use plotters::coord::Shift;
-use plotters::drawing::DrawingArea;
 use plotters::style::RGBColor;
 use plotters_backend::DrawingBackend;
 use plotters_backend::text_anchor::HPos;
 
-use super::{INK, MESH, SOFT, WIDTH, ZERO, caption, set, stands, title, wrapped};
+use super::{INK, MESH, Panels, SOFT, WIDTH, Words, ZERO, set, stands};
 use crate::compare::RoiDifference;
 use crate::plot::axes::{self, Ticks};
-use crate::plot::canvas::{Canvas, Painted, UNITS};
-use crate::plot::figure::Drawing;
+use crate::plot::canvas::{Canvas, Painted};
 use crate::plot::font;
-use crate::plot::layout::{CAPTION_ROW, LABEL_EM, TICK_EM};
+use crate::plot::layout::{LABEL_EM, TICK_EM};
 use crate::plot::look::{Look, Marker};
 use crate::plot::scene::looks;
 use crate::plot::words::{percent, units};
@@ -26,14 +23,12 @@ const MARGIN: RGBColor = RGBColor(0x00, 0x72, 0xb2);
 /// Every subject's difference to the base per region, with mean and interval; then the differences of differences.
 #[derive(Debug)]
 pub(in crate::plot) struct Pairs {
-    title: String,
-    alt: String,
+    words: Words,
     y_label: String,
     panels: Vec<Panel>,
     range: (f64, f64),
     y_ticks: Ticks,
     margin: Option<f64>,
-    caption: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -91,23 +86,17 @@ impl Pairs {
         )];
         lines.extend(margin.map(|m| format!("Blue band: the margin of equivalence, ± {m}.")));
         Some(Pairs {
-            title: format!("{}: differences by region", visible(&record.plan.study)),
-            alt: alt(&panels),
+            words: Words::new(format!("{}: differences by region", visible(&record.plan.study)), alt(&panels), &lines),
             y_label: format!("difference in {}", comparison.score),
             y_ticks: axes::ticks(range, 6),
             range,
             panels,
             margin,
-            caption: wrapped(&lines),
         })
     }
 
     fn left(&self) -> f64 {
         50.0 + self.y_ticks.labels.iter().map(|l| font::width(l, TICK_EM, false)).fold(0.0, f64::max)
-    }
-
-    fn bottom(&self) -> f64 {
-        46.0 + self.panels.len() as f64 * (PANEL + AROUND)
     }
 }
 
@@ -138,28 +127,20 @@ fn alt(panels: &[Panel]) -> String {
     format!("Differences per region, subjects as points. {}", text.replace('-', "−").replace("  ", " "))
 }
 
-impl Drawing for Pairs {
-    fn size(&self) -> (u32, u32) {
-        let height = self.bottom() + 12.0 + self.caption.len() as f64 * CAPTION_ROW;
-        (WIDTH as u32 * UNITS, height.ceil() as u32 * UNITS)
+impl Panels for Pairs {
+    fn words(&self) -> &Words {
+        &self.words
     }
 
-    fn title(&self) -> &str {
-        &self.title
+    fn bottom(&self) -> f64 {
+        46.0 + self.panels.len() as f64 * (PANEL + AROUND)
     }
 
-    fn alt(&self) -> &str {
-        &self.alt
-    }
-
-    fn paint<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Painted<DB> {
-        let canvas = Canvas(root);
-        root.fill(&RGBColor(255, 255, 255))?;
-        title(&canvas, &self.title)?;
+    fn panels<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Painted<DB> {
         for (at, panel) in self.panels.iter().enumerate() {
-            self.panel(&canvas, panel, 76.0 + at as f64 * (PANEL + AROUND))?;
+            self.panel(canvas, panel, 76.0 + at as f64 * (PANEL + AROUND))?;
         }
-        caption(&canvas, &self.caption, self.bottom() + 8.0)
+        Ok(())
     }
 }
 
