@@ -5,7 +5,10 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use brainscore::bold::{EventColumns, Events};
+use brainscore::encoder::{Checkpoint, CheckpointSpec};
 use brainscore::error::Code;
 use brainscore::ids::Digest;
 use brainscore::io::nifti::Reader;
@@ -17,7 +20,7 @@ use brainscore::study::StudySpec;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All readers.
-pub const ALL: [Target; 10] = [
+pub const ALL: [Target; 12] = [
     ("nifti", nifti),
     ("npy", npy_array),
     ("pickle", pickled_array),
@@ -28,6 +31,8 @@ pub const ALL: [Target; 10] = [
     ("study", study),
     ("gifti", surface),
     ("sparse", matrix),
+    ("weights", weights),
+    ("tokenizer", tokenizer),
 ];
 
 fn nifti(bytes: &[u8]) {
@@ -83,6 +88,43 @@ fn surface(bytes: &[u8]) {
 fn matrix(bytes: &[u8]) {
     if let Ok(found) = sparse::Sparse::parse(bytes, Path::new("fuzz.npz")) {
         assert!(found.entries().all(|(row, column, _)| row < found.rows && column < found.columns));
+    }
+}
+
+/// A configuration of 4 tokens, width 4 and one block.
+const CONFIG: &str = r#"{"model_type": "bert", "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2,
+"intermediate_size": 4, "vocab_size": 4, "max_position_embeddings": 8, "type_vocab_size": 2, "hidden_act": "gelu",
+"layer_norm_eps": 1e-12, "pad_token_id": 0, "initializer_range": 0.5}"#;
+
+/// A checkpoint in a folder of this thread's own.
+fn checkpoint(files: [(&str, &[u8]); 3], spec: &str) -> Option<Checkpoint> {
+    thread_local! {
+        static FOLDER: TempDir = tempfile::tempdir().expect("a temporary folder");
+    }
+    FOLDER.with(|folder| {
+        for (name, bytes) in files {
+            std::fs::write(folder.path().join(name), bytes).expect("a file in it");
+        }
+        Checkpoint::open(&CheckpointSpec::parse(&format!("{spec}{}", folder.path().display())).ok()?).ok()
+    })
+}
+
+/// The first line is config.json, the rest model.safetensors.
+fn weights(bytes: &[u8]) {
+    let (config, tensors) = bytes.split_at(bytes.iter().position(|b| *b == b'\n').unwrap_or(0));
+    let files: [(&str, &[u8]); 3] =
+        [("config.json", config), ("model.safetensors", tensors.get(1..).unwrap_or(&[])), ("tokenizer.json", b"{}")];
+    if let Some(checkpoint) = checkpoint(files, "m=") {
+        checkpoint.load().ok();
+    }
+}
+
+fn tokenizer(bytes: &[u8]) {
+    let files: [(&str, &[u8]); 3] =
+        [("config.json", CONFIG.as_bytes()), ("model.safetensors", b""), ("tokenizer.json", bytes)];
+    if let Some(checkpoint) = checkpoint(files, "m=untrained:0:") {
+        let texts = ["the boat", "", "\u{1b}[31m \u{202e} 脳 é \u{1f9e0}", "a a a a a a a a a a a a a a a a a a a a"];
+        checkpoint.tokenize(&texts, &["1", "2", "3", "4"]).ok();
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every error names a place, what was found there, what was expected and what to do, and carries a stable code
 //! (`SC-02`, `ST-08`, …) whose first letters say which kind of input it is about. The code decides the exit status.
 
+use std::cell::Cell;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -391,6 +392,24 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} [{}]", self.message, self.code)
     }
+}
+
+thread_local! {
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs code of others that panics on some of what files hold; nothing when it did. Such a panic is no defect of ours, and is not
+/// reported as one ([`is_contained`]).
+pub(crate) fn contained<T>(run: impl FnOnce() -> T) -> Option<T> {
+    let before = CONTAINED.replace(true);
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    CONTAINED.set(before);
+    done.ok()
+}
+
+/// Whether a panic of this thread would end in [`contained`].
+pub(crate) fn is_contained() -> bool {
+    CONTAINED.get()
 }
 
 /// The first five of `items` for a message, with `…` when there are more.

@@ -27,15 +27,15 @@ enum Mood {
     Gone,
 }
 
-struct Server {
-    address: String,
+pub struct Server {
+    pub address: String,
     mood: Arc<Mutex<Mood>>,
     /// The headers of every request that ask for a part.
     ranges: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn start(content: Vec<u8>) -> Server {
+    pub fn start(content: Vec<u8>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (mood, ranges) = (Arc::new(Mutex::new(Mood::Good)), Arc::new(Mutex::new(Vec::new())));

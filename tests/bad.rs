@@ -3,12 +3,14 @@
 //! Each case is named like a fixture, `<kind>/<CODE>-<slug>`, and is made from a good study by one change. A code
 //! without a case fails `every_code_has_a_case`.
 
-use std::process::Output;
+use std::process;
 
 use brainscore::error::{Code, Status};
+use brainscore::io::table::{Output, OutputTable};
 use serde_json::json;
 
 use crate::support::brainscore;
+use crate::support::corpus::{self, Observed};
 use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
 use crate::{atlas, bad_bold, batch, gifti, neurosynth, rois, runs, windows};
 
@@ -19,6 +21,7 @@ struct Case {
     change: fn(&TinyStudy),
     /// The checkpoint argument, `{}` standing for the study's folder.
     checkpoint: &'static str,
+    /// Further flags; the output is `out` unless `OUT=` names another place.
     flags: &'static [&'static str],
 }
 
@@ -30,6 +33,30 @@ const fn case(name: &'static str, says: &'static [&'static str], change: fn(&Tin
 }
 
 const WEIGHTS: &str = "model/model.safetensors";
+
+/// A safetensors file with this header and so many bytes of data.
+fn header(study: &TinyStudy, header: &str, data: usize) {
+    study.write(WEIGHTS, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat());
+}
+
+/// Responses as Parquet, and the study that reads them.
+fn parquet(study: &TinyStudy, columns: Vec<(&str, Output)>) {
+    OutputTable::new(columns).write_parquet(&study.path("r.parquet")).unwrap();
+    study.edit("study.toml", "responses.csv", "r.parquet");
+}
+
+/// An alpha grid.
+fn alphas(study: &TinyStudy, grid: &str) {
+    study.edit("study.toml", "k = 5", &format!("k = 5\nalphas = {grid}"));
+}
+
+/// The stimuli are what a link points to, or a thing that is no file.
+#[cfg(unix)]
+fn special(study: &TinyStudy, program: &str, arguments: &[&str]) {
+    std::fs::remove_file(study.path("stimuli.csv")).unwrap();
+    let done = std::process::Command::new(program).args(arguments).current_dir(study.dir.path()).status().unwrap();
+    assert!(done.success());
+}
 
 /// Responses as an array, and the study that reads it.
 fn array(study: &TinyStudy, bytes: &[u8], in_order: bool) {
@@ -73,6 +100,26 @@ const CASES: &[Case] = &[
         let mut bytes = std::fs::read(s.path(WEIGHTS)).unwrap();
         bytes.extend_from_slice(&[0; 4]);
         s.write(WEIGHTS, bytes);
+    }),
+    case("weights/ST-04-json", &["is a server's error message"], |s| {
+        s.write(WEIGHTS, "{\"error\": \"Repository not found\"}")
+    }),
+    case("weights/ST-05-overlap", &["is damaged"], |s| {
+        header(
+            s,
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
+            12,
+        );
+    }),
+    case("weights/ST-05-hole", &["is damaged"], |s| {
+        header(
+            s,
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#,
+            12,
+        );
+    }),
+    case("weights/ST-05-overflow", &["is damaged"], |s| {
+        header(s, r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,4]}}"#, 4);
     }),
     case("weights/ST-06-duplicate-name", &["holds the tensor \"a\" twice"], |s| {
         let entry = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
@@ -143,6 +190,12 @@ const CASES: &[Case] = &[
     case("config/CF-05-huge", &["\"num_hidden_layers\" is 1000000000"], |s| {
         s.configure("num_hidden_layers", json!(1_000_000_000))
     }),
+    case("config/CF-01-array", &["config.json"], |s| s.write("model/config.json", "[]")),
+    case("config/CF-01-utf-16", &["is UTF-16"], |s| s.write("model/config.json", b"\xff\xfe{\0}\0")),
+    case("config/CF-04-wrong-type", &["\"hidden_size\""], |s| s.configure("hidden_size", json!("eight"))),
+    case("config/CF-05-zero", &["\"num_attention_heads\" is 0"], |s| s.configure("num_attention_heads", json!(0))),
+    case("config/CF-05-negative", &["\"num_hidden_layers\""], |s| s.configure("num_hidden_layers", json!(-1))),
+    case("config/CF-06-activation", &["hidden_act is \"swishish\""], |s| s.configure("hidden_act", json!("swishish"))),
     case("config/CF-06-relative-positions", &["position_embedding_type is \"relative_key\""], |s| {
         s.configure("position_embedding_type", json!("relative_key"));
     }),
@@ -151,6 +204,11 @@ const CASES: &[Case] = &[
         std::fs::remove_file(s.path("model/tokenizer.json")).unwrap()
     }),
     case("tokenizer/TK-01-damaged", &["cannot be read"], |s| s.write("model/tokenizer.json", "{}")),
+    case("tokenizer/TK-01-template", &["contradicts itself"], |s| {
+        let mut tokenizer = tokenizer(true);
+        tokenizer["post_processor"]["special_tokens"].as_object_mut().unwrap().remove("[SEP]");
+        s.write("model/tokenizer.json", tokenizer.to_string());
+    }),
     Case {
         checkpoint: UNTRAINED,
         ..case("tokenizer/TK-02-no-embedding", &["has no embedding", "belongs to another model"], |s| {
@@ -220,6 +278,46 @@ const CASES: &[Case] = &[
     case("responses/RS-06-complex", &["values of type <c8"], |s| {
         array(s, &npy("{'descr': '<c8', 'fortran_order': False, 'shape': (30,), }", &[0; 240]), true);
     }),
+    case("responses/RS-02-empty", &["has shape [0, 3]"], |s| {
+        array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }", &[]), true);
+    }),
+    case("responses/RS-03-overflow", &["claims shape [4294967296, 4294967296]"], |s| {
+        array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", &[0; 24]), true);
+    }),
+    case("responses/RS-03-cut-short", &["(360 bytes) but holds 359 bytes"], |s| {
+        array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (30, 3), }", &[0; 359]), true);
+    }),
+    case("responses/RS-04-trailing", &["has 1 bytes after its data"], |s| {
+        array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (30, 3), }", &[0; 361]), true);
+    }),
+    case("responses/RS-06-bool", &["values of type"], |s| {
+        array(s, &npy("{'descr': '|b1', 'fortran_order': False, 'shape': (30,), }", &[0; 30]), true);
+    }),
+    case("responses/RS-06-strings", &["values of type <U2"], |s| {
+        array(s, &npy("{'descr': '<U2', 'fortran_order': False, 'shape': (30,), }", &[0; 240]), true);
+    }),
+    case("responses/RS-08-array", &["NaN"], |s| {
+        let mut data = vec![0; 360];
+        data[40..44].copy_from_slice(&f32::NAN.to_le_bytes());
+        array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (30, 3), }", &data), true);
+    }),
+    case("responses/SC-01-archive", &["extension \"npz\"", "numpy.save"], |s| {
+        s.write("y.npz", b"PK\x03\x04 and more bytes");
+        s.edit("study.toml", "responses.csv", "y.npz");
+    }),
+    case("responses/SC-01-parquet-column", &["has no column \"subject\""], |s| {
+        parquet(s, vec![("stimulus_id", Output::Text(vec!["s00".into()])), ("a", Output::Real(vec![Some(1.0)]))]);
+    }),
+    case("responses/RS-08-parquet-null", &["has an empty cell in target a"], |s| {
+        let ids = || (0..30).map(|i| format!("s{i:02}")).collect();
+        let values = (0..30).map(|i| (i != 7).then(|| f64::from(i * i % 7))).collect();
+        let subject = Output::Text(vec!["p1".into(); 30]);
+        parquet(s, vec![("stimulus_id", Output::Text(ids())), ("subject", subject), ("a", Output::Real(values))]);
+    }),
+    case("responses/RS-11-damaged", &["cannot be read"], |s| {
+        s.write("r.parquet", "PAR1 and not much more PAR1");
+        s.edit("study.toml", "responses.csv", "r.parquet");
+    }),
     case("responses/RS-07-array-without-order", &["rows_in_order = true"], |s| {
         array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (30,), }", &[0; 120]), false);
     }),
@@ -268,6 +366,11 @@ const CASES: &[Case] = &[
     ),
     case("study/RC-01-syntax", &["study.toml:1:"], |s| s.edit("study.toml", "[study]", "[study")),
     case("study/RC-02-alphas", &["holds -1"], |s| s.edit("study.toml", "k = 5", "k = 5\nalphas = [-1.0, 1.0]")),
+    case("study/RC-01-wrong-type", &["study.toml:"], |s| s.edit("study.toml", "k = 5", "k = \"five\"")),
+    case("study/RC-02-empty", &["alphas"], |s| alphas(s, "[]")),
+    case("study/RC-02-nan", &["NaN"], |s| alphas(s, "[1.0, nan]")),
+    case("study/RC-02-twice", &["alphas"], |s| alphas(s, "[1.0, 10.0, 1.0]")),
+    case("study/RC-01-negative-gap", &["integer `-1`"], |s| s.edit("study.toml", "k = 5", "k = 5\ngap = -1")),
     case("study/RC-03-gap", &["a gap of 40 rows leaves 0 rows to train on", "smaller gap"], |s| {
         s.edit("study.toml", "k = 5", "k = 5\ngap = 40");
     }),
@@ -307,6 +410,25 @@ const CASES: &[Case] = &[
         std::fs::remove_file(s.path("stimuli.csv")).unwrap();
         std::fs::create_dir(s.path("stimuli.csv")).unwrap();
     }),
+    Case {
+        flags: &["OUT=no/such/out"],
+        ..case("place/OD-02-no-parent", &["does not exist", "Create it first"], |_| {})
+    },
+    #[cfg(unix)]
+    case("place/OD-02-link", &["is a symbolic link"], |s| {
+        std::fs::create_dir(s.path("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", s.path("out")).unwrap();
+    }),
+    #[cfg(unix)]
+    case("place/OD-05-pipe", &["is a pipe"], |s| special(s, "mkfifo", &["stimuli.csv"])),
+    #[cfg(unix)]
+    case("place/OD-05-device", &["a device"], |s| special(s, "ln", &["-s", "/dev/zero", "stimuli.csv"])),
+    #[cfg(unix)]
+    case("place/OD-05-broken-link", &["is a symbolic link to nothing"], |s| {
+        special(s, "ln", &["-s", "gone", "stimuli.csv"])
+    }),
+    #[cfg(unix)]
+    case("place/OD-05-cycle", &["cannot be opened"], |s| special(s, "ln", &["-s", "stimuli.csv", "stimuli.csv"])),
     case("place/OD-02-out-is-a-file", &["is a file"], |s| s.write("out", "")),
     case("place/OD-01-foreign-files", &["is not empty and holds no run"], |s| {
         std::fs::create_dir(s.path("out")).unwrap();
@@ -335,10 +457,10 @@ const CASES: &[Case] = &[
 
 /// Codes whose case needs more than a file: where they are tested, or why they cannot be here.
 const ELSEWHERE: &[(Code, &str)] = &[
-    (Code::Fl01, "kernels.rs"),
-    (Code::Gp01, "kernels.rs"),
-    (Code::Gp02, "kernels.rs"),
-    (Code::Gp03, "kernels.rs"),
+    (Code::Fl01, "kernels::no_card_is_no_fault_unless_one_was_named"),
+    (Code::Gp01, "kernels::a_card_that_fails_is_said_to"),
+    (Code::Gp02, "kernels::a_card_that_fails_is_said_to"),
+    (Code::Gp03, "kernels::compiled_kernels_are_kept_and_checked"),
     (Code::Ck02, "needs a network that fails; the message is made in one place"),
     (Code::Od03, "an_output_inside_an_input_is_refused"),
     (Code::Od06, "store::run_dir::tests::one_process_at_a_time"),
@@ -347,10 +469,20 @@ const ELSEWHERE: &[(Code, &str)] = &[
     (Code::Ev06, "resample::bad_words_are_refused"),
     (Code::Io01, "io::atomic::tests and a full disk, which a test cannot make everywhere"),
     (Code::In01, "weights_that_change_after_the_check_are_noticed"),
-    (Code::Nu01, "compute::cpu::eigen::tests::nan_is_refused"),
+    (Code::Nu01, "compute::cpu::dense::tests::eigendecompositions_reconstruct"),
     (Code::Ix01, "cli::an_interrupt_leaves_nothing"),
     (Code::Ix02, "cli::an_interrupt_leaves_nothing"),
 ];
+
+/// The tests that stand for a code without a case.
+pub fn elsewhere() -> Vec<&'static str> {
+    ELSEWHERE
+        .iter()
+        .map(|(_, where_)| *where_)
+        .filter(|w| !w.contains(' '))
+        .filter_map(|w| w.rsplit("::").next())
+        .collect()
+}
 
 /// The codes that have their cases in other files.
 const OTHERS: &[fn() -> Vec<Code>] = &[
@@ -364,13 +496,19 @@ const OTHERS: &[fn() -> Vec<Code>] = &[
     windows::codes,
 ];
 
-fn compare(study: &TinyStudy, checkpoint: &str, flags: &[&str]) -> Output {
+fn compare(study: &TinyStudy, checkpoint: &str, flags: &[&str]) -> process::Output {
     let here = study.dir.path().to_str().unwrap();
+    let out = flags.iter().find_map(|f| f.strip_prefix("OUT=")).unwrap_or("out");
     let mut command = brainscore();
     command.arg("compare").arg(checkpoint.replace("{}", here));
-    command.args(flags.iter().map(|f| f.replace("{}", here)));
-    command.arg("--study").arg(study.path("study.toml")).arg("--out").arg(study.path("out"));
+    command.args(flags.iter().filter(|f| !f.starts_with("OUT=")).map(|f| f.replace("{}", here)));
+    command.arg("--study").arg(study.path("study.toml")).arg("--out").arg(study.path(out));
     command.output().unwrap()
+}
+
+/// The fixtures that are made here.
+pub fn names() -> Vec<String> {
+    CASES.iter().map(|case| case.name.to_owned()).collect()
 }
 
 fn code_of(case: &Case) -> Code {
@@ -391,10 +529,16 @@ fn every_bad_input_is_refused_by_name_and_nothing_is_written() {
     let mut wrong = Vec::new();
     for case in CASES {
         let study = TinyStudy::new();
+        let good = corpus::files(study.dir.path());
         (case.change)(&study);
+        let bad = corpus::files(study.dir.path());
         let before = listing(study.dir.path());
         let inside = study.path("out").is_dir().then(|| listing(&study.path("out")));
         let output = compare(&study, case.checkpoint, case.flags);
+        wrong.extend(
+            Observed { name: case.name, folder: study.dir.path(), good: &good, bad: &bad, output: &output }
+                .complaints(),
+        );
         let stderr = String::from_utf8_lossy(&output.stderr);
         let code = code_of(case);
         let mut complain = |what: String| wrong.push(format!("{}: {what}\n    {stderr}", case.name));

@@ -4,6 +4,7 @@
 use brainscore::error::Code;
 
 use crate::support::brainscore;
+use crate::support::corpus::{self, Observed};
 use crate::support::image::{Image, TinyRun, atlas, bold, gzip, mask};
 use crate::support::study::listing;
 
@@ -57,6 +58,14 @@ const CASES: &[Case] = &[
             let mut bytes = gzip(&bold().bytes());
             let at = bytes.len() - 7;
             bytes[at] ^= 1;
+            packed(r, bytes);
+        })
+    },
+    Case {
+        flags: PACKED,
+        ..case("nifti/NI-04-length", &["bold.nii.gz: is damaged"], |r| {
+            let mut bytes = gzip(&bold().bytes());
+            *bytes.last_mut().unwrap() ^= 1;
             packed(r, bytes);
         })
     },
@@ -129,6 +138,7 @@ const CASES: &[Case] = &[
     case("nifti/NI-14-intercept", &["scl_inter is NaN"], |r| image(r, |i| (i.slope, i.intercept) = (2.0, f64::NAN))),
     case("nifti/NI-15-complex", &["datatype is 32 (complex64)"], |r| r.patch("bold.nii", 70, &[32, 0, 64, 0])),
     case("nifti/NI-15-colours", &["datatype is 128 (RGB colours)"], |r| r.patch("bold.nii", 70, &[128, 0, 24, 0])),
+    case("nifti/NI-15-float128", &["datatype is 1536 (float128)"], |r| r.patch("bold.nii", 70, &[0, 6, 128, 0])),
     case("nifti/NI-15-unknown", &["datatype is 3 (no type of the format)"], |r| r.patch("bold.nii", 70, &[3, 0])),
     case("nifti/NI-16-three-axes", &["has 1 volume", "a 4-D run"], |r| {
         image(r, |i| {
@@ -239,6 +249,11 @@ fn code_of(case: &Case) -> Code {
     *Code::ALL.iter().find(|c| slug.starts_with(c.as_str())).unwrap_or_else(|| panic!("{} names no code", case.name))
 }
 
+/// The fixtures that are made here.
+pub fn names() -> Vec<String> {
+    CASES.iter().map(|case| case.name.to_owned()).collect()
+}
+
 /// The codes that have a case here.
 pub fn codes() -> Vec<Code> {
     CASES.iter().map(code_of).collect()
@@ -268,9 +283,14 @@ fn every_bad_image_is_refused_by_name_and_nothing_is_written() {
     let mut wrong = Vec::new();
     for case in CASES {
         let run = TinyRun::new();
+        let good = corpus::files(run.dir.path());
         (case.change)(&run);
+        let bad = corpus::files(run.dir.path());
         let before = listing(run.dir.path());
         let output = parcellate(&run, case.flags);
+        wrong.extend(
+            Observed { name: case.name, folder: run.dir.path(), good: &good, bad: &bad, output: &output }.complaints(),
+        );
         let stderr = String::from_utf8_lossy(&output.stderr);
         let code = code_of(case);
         let mut complain = |what: String| wrong.push(format!("{}: {what}\n    {stderr}", case.name));

@@ -492,6 +492,50 @@ fn a_killed_run_leaves_no_half_output() {
     assert!(leftovers.is_empty(), "{leftovers:?} after {whole} whole runs");
 }
 
+/// OD-04: spaces, quotes and signs are in every test's folder; here a line end, 255 bytes, and bytes that are no UTF-8.
+#[cfg(unix)]
+#[test]
+fn places_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let study = TinyStudy::new();
+    let long = "n".repeat(255);
+    let too_long = "n".repeat(256);
+    let names: [(&[u8], i32); 4] =
+        [(b"two\nlines", 0), (long.as_bytes(), 0), (too_long.as_bytes(), 4), (b"caf\xe9", 0)];
+    for (name, status) in names {
+        let out = study.dir.path().join(std::ffi::OsStr::from_bytes(name));
+        let mut command = brainscore();
+        command.arg("compare").arg(study.path("model")).args(["--unique", "none", "--study"]);
+        let output = command.arg(study.path("study.toml")).arg("--out").arg(&out).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert_eq!(out.join("run.json").is_file(), status == 0);
+        assert!(status == 0 || said.contains("[OD-02]") && said.contains("name"), "{said}");
+        assert_eq!(said.lines().filter(|l| l.starts_with("error: ")).count(), usize::from(status != 0), "{said}");
+    }
+    let left = listing(study.dir.path()).into_iter().filter(|n| n.starts_with('.')).count();
+    assert_eq!(left, 0, "neither lock nor staging directory is left");
+}
+
+/// FL-04: `brainscore … | head -1` still writes all its files.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let study = TinyStudy::new();
+    for (out, flags) in [("text", &[][..]), ("json", &["--json"])] {
+        let mut command = brainscore();
+        command.arg("compare").arg(study.path("model")).args(flags).arg("--study").arg(study.path("study.toml"));
+        command.arg("--out").arg(study.path(out)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            !String::from_utf8_lossy(&output.stderr).contains("error") && study.path(out).join("run.json").is_file()
+        );
+    }
+}
+
 #[test]
 fn help_and_usage() {
     let help = brainscore().args(["compare", "--help"]).output().unwrap();

@@ -7,8 +7,9 @@ mod readers;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use crate::support::corpus;
 use crate::support::image::{bold, gzip};
-use crate::support::study::npy;
+use crate::support::study::{TinyStudy, config, npy, tokenizer};
 
 /// Damaged copies of each seed; `$BRAINSCORE_FUZZ_ROUNDS` asks for more.
 fn rounds() -> usize {
@@ -50,8 +51,32 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
             .map(|encoding| crate::gifti::tetrahedron(encoding, false).into_bytes())
             .to_vec(),
         "sparse" => vec![crate::neurosynth::archive("csc", &[3, 2], &[0, 1, 2], &[0, 2], &[0.5, 1.0])],
+        "weights" => {
+            let study = TinyStudy::new();
+            let weights = std::fs::read(study.path("model/model.safetensors")).unwrap();
+            vec![[config().to_string().as_bytes(), b"\n", &weights].concat()]
+        }
+        "tokenizer" => [true, false].map(|special| tokenizer(special).to_string().into_bytes()).to_vec(),
         other => panic!("no seeds for {other}"),
     }
+}
+
+/// Whether a file of the corpus is one for a reader. `fuzz/run.sh` chooses its seeds by the same endings.
+fn suits(reader: &str, file: &str) -> bool {
+    let endings: &[&str] = match reader {
+        "nifti" => &[".nii", ".nii.gz"],
+        "npy" => &[".npy"],
+        "pickle" => &[".bin", ".pyd"],
+        "tar" => &[".tar"],
+        "events" => &["events.tsv"],
+        "table" => &[".csv", ".tsv"],
+        "study" => &[".toml"],
+        "gifti" => &[".gii"],
+        "sparse" => &[".npz"],
+        "tokenizer" => &["tokenizer.json"],
+        _ => &[],
+    };
+    endings.iter().any(|end| file.ends_with(end))
 }
 
 /// A damaged copy.
@@ -90,6 +115,8 @@ fn damaged(seed: &[u8], rng: &mut ChaCha8Rng) -> Vec<u8> {
 fn no_reader_panics_on_damaged_files() {
     for (number, (name, _)) in readers::ALL.iter().enumerate() {
         let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
+        // What lies in the corpus is read as it is; a good file or two are damaged at random.
+        corpus::seeds(|file| suits(name, file)).iter().for_each(|seed| readers::run(name, seed));
         for seed in seeds(name) {
             readers::run(name, &seed);
             for _ in 0..rounds() {

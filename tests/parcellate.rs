@@ -23,7 +23,7 @@ fn error(found: &Array2<f64>, expected: &Array2<f64>) -> f64 {
     (found - expected).iter().fold(0.0f64, |m, v| m.max(v.abs())) / rms
 }
 
-fn spec(bold: PathBuf, atlas: PathBuf, out: PathBuf) -> ParcellateSpec {
+pub fn spec(bold: PathBuf, atlas: PathBuf, out: PathBuf) -> ParcellateSpec {
     ParcellateSpec {
         bold: vec![bold],
         atlas,

@@ -8,9 +8,15 @@ use brainscore::atlas::{Grid, StatisticMap, Threshold};
 use brainscore::error::{Code, Status};
 use brainscore::io::table::Table;
 
+use crate::support::corpus::{self, Observed};
 use crate::support::image::{Image, SIDE, atlas};
 use crate::support::study::{TinyStudy, listing};
 use crate::support::{brainscore, shared};
+
+/// The fixtures that are made here.
+pub fn names() -> Vec<String> {
+    CASES.iter().map(|case| format!("rois/{}", case.0)).collect()
+}
 
 /// The codes that have a case here.
 pub fn codes() -> Vec<Code> {
@@ -176,13 +182,17 @@ const CASES: &[BadCase] = &[
 #[test]
 fn bad_rois_are_refused_by_name_and_nothing_is_written() {
     let mut wrong = Vec::new();
+    let good = corpus::files(study("").dir.path());
     for (name, rois, says, change, flags) in CASES {
         let study = study(&format!("{ATLAS}{rois}"));
         change(&study);
+        let bad = corpus::files(study.dir.path());
         let before = listing(study.dir.path());
         let output = compare(&study, flags);
+        let name = &format!("rois/{name}");
+        wrong.extend(Observed { name, folder: study.dir.path(), good: &good, bad: &bad, output: &output }.complaints());
         let stderr = String::from_utf8_lossy(&output.stderr);
-        let code = code_of(name);
+        let code = code_of(name.trim_start_matches("rois/"));
         let status = output.status.code() == Some(i32::from(code.status().exit_code()));
         let said = says.iter().all(|part| stderr.contains(part)) && stderr.contains(&format!("[{code}]"));
         if !status || !said || listing(study.dir.path()) != before {

@@ -393,6 +393,18 @@ fn skipped_runs_are_named() {
     assert_eq!(record(&study)["responses"]["subjects"].to_string(), "[\"01\"]");
 }
 
+/// EV-08, without anything written.
+#[test]
+fn trials_without_a_text_are_refused_by_name() {
+    let study = bids();
+    study.edit("data/sub-01/func/sub-01_task-read_run-02_events.tsv", "\t06\n", "\t99\n");
+    let before = listing(study.dir.path());
+    let output = compare(&study, &study.path("model"), &[]);
+    let said = stderr(&output);
+    assert!(said.contains("[EV-08]") && said.contains("99"), "{said}");
+    assert_eq!((output.status.code(), listing(study.dir.path())), (Some(3), before));
+}
+
 /// The same runs by a table instead of by their names.
 #[test]
 fn a_table_of_runs_says_the_same_as_bids() {

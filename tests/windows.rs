@@ -6,6 +6,7 @@ use std::process::Output;
 use brainscore::error::Code;
 use serde_json::Value;
 
+use crate::support::corpus::{self, Files, Observed};
 use crate::support::{brainscore, hostile_dir, shared};
 
 const GOOD: &str = "onset\tduration\tcondition\titem\tkey\n12\t22\tA\t1\t3\n44\t22\tB\t2\t0\n";
@@ -38,6 +39,11 @@ fn code_of(name: &str) -> Code {
     *Code::ALL.iter().find(|c| slug.starts_with(c.as_str())).unwrap()
 }
 
+/// The fixtures that are made here.
+pub fn names() -> Vec<String> {
+    BAD.iter().map(|(name, ..)| (*name).to_owned()).collect()
+}
+
 /// The codes that have a case here.
 pub fn codes() -> Vec<Code> {
     BAD.iter().map(|(name, ..)| code_of(name)).collect()
@@ -60,6 +66,9 @@ fn every_bad_events_file_is_refused_with_its_place() {
         let path = folder.path().join("sub-01_task-x_run-1_events.tsv");
         std::fs::write(&path, bytes).unwrap();
         let output = windows(&[&path], &["--volumes", "166"]);
+        let bad = corpus::files(folder.path());
+        let observed = Observed { name, folder: folder.path(), good: &Files::new(), bad: &bad, output: &output };
+        wrong.extend(observed.complaints());
         let stderr = String::from_utf8_lossy(&output.stderr);
         let code = code_of(name);
         let last = format!("[{code}]");

@@ -10,7 +10,7 @@ use super::projector::Solver;
 use super::{Atlas, Grid, Interpolation, Mask, Projector};
 use crate::error::{Error, Result, Warning};
 use crate::ids::Digest;
-use crate::io::{atomic, bounded};
+use crate::io::{atomic, bounded, disk};
 
 /// Part of every key: a change of the format or of the computation leaves old entries behind.
 const FORMAT: &str = "brainscore-projector-1";
@@ -63,7 +63,7 @@ fn path(folder: &Path, key: &Digest) -> PathBuf {
 /// Writes a projector.
 pub(super) fn store(folder: &Path, key: &Digest, projector: &Projector) -> Result<()> {
     let folder = folder.join("atlases");
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io(folder.display(), "creating", e))?;
+    disk::create_dir_all(&folder).map_err(|e| atomic::write_error(&folder, "creating", e))?;
     let (cholesky, matrix) = match &projector.solver {
         Solver::Cholesky(matrix) => (true, matrix),
         Solver::PseudoInverse(matrix) => (false, matrix),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Code, Error, Result, nearest};
 use crate::ids::Digest;
 use crate::io::download::{Download, download};
-use crate::io::{atomic, bounded};
+use crate::io::{atomic, bounded, disk};
 use crate::watch::Watch;
 
 /// Registries that come with the program.
@@ -162,7 +162,7 @@ impl Entry {
     /// Those of [`download`]; `AT-01` for an archive without the files that the registry names.
     pub fn fetch(&self, folder: &Path, watch: &dyn Watch) -> Result<(PathBuf, Vec<Fetched>)> {
         let folder = folder.join(&self.name);
-        std::fs::create_dir_all(&folder).map_err(|e| atomic::write_error(&folder, "creating", e))?;
+        disk::create_dir_all(&folder).map_err(|e| atomic::write_error(&folder, "creating", e))?;
         let before = fetched(&folder);
         let mut all: Vec<Fetched> = Vec::new();
         for file in &self.files {

@@ -49,6 +49,9 @@ Examples:
 pub(super) struct Args {
     #[command(subcommand)]
     pub command: Command,
+    /// Append a log to this file: the command, stages, warnings and errors, with times (UTC) and the memory that was needed.
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub log: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -146,7 +146,7 @@ pub(super) fn plan(
     }
 }
 
-/// Status `Partial` when something was left out by name.
+/// Status `Partial` when something was left out by name, or changed meanwhile.
 fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
     threads(args.shared.threads)?;
     let progress = Progress::new();
@@ -174,7 +174,7 @@ fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
     for one in &finished.record.left_out {
         note(&format!("error: {one}"));
     }
-    Ok((!finished.record.left_out.is_empty()).then_some(Status::Partial))
+    Ok((!finished.is_whole()).then_some(Status::Partial))
 }
 
 /// The cache that the flags ask for.

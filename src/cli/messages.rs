@@ -1,8 +1,9 @@
 //! Text for people, on a terminal that must not be controlled by what files contain.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::sync::OnceLock;
 
-use crate::error::Problems;
+use crate::error::{Code, Error, Problems, Status, is_contained};
 use crate::visible::visible;
 
 /// Lines without control characters: an escape sequence in a file name or a label is shown, not obeyed.
@@ -10,14 +11,31 @@ pub(super) fn printable(text: &str) -> String {
     text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
-/// Prints a line to standard output. A closed pipe ends the output, not the program.
+/// Why standard output could not be written, once that was so.
+static UNSAID: OnceLock<String> = OnceLock::new();
+
+/// Prints a line to standard output. A closed pipe ends the output, not the program; a full disk shows in [`unsaid`].
 pub(super) fn say(text: &str) {
-    writeln!(std::io::stdout().lock(), "{}", printable(text)).ok();
+    let mut out = std::io::stdout().lock();
+    if let Err(e) = writeln!(out, "{}", printable(text)).and_then(|()| out.flush())
+        && e.kind() != ErrorKind::BrokenPipe
+    {
+        // The first reason is the one that counts.
+        UNSAID.set(e.to_string()).ok();
+    }
+}
+
+/// What was to be said on standard output and could not be written.
+fn unsaid() -> Option<Error> {
+    let cause = UNSAID.get()?;
+    let error = Error::new(Code::Io01, "standard output", format!("writing it failed: {cause}"));
+    Some(error.hint("The files at --out, if any, are whole"))
 }
 
 /// Prints a line to standard error.
 pub(super) fn note(text: &str) {
     writeln!(std::io::stderr().lock(), "{}", printable(text)).ok();
+    super::log::line(text);
 }
 
 /// Prints every problem, one line each.
@@ -31,9 +49,19 @@ pub(super) fn problems(problems: &Problems) {
     }
 }
 
+/// Says what could not be said on standard output; its status then.
+pub(super) fn report_unsaid() -> Option<Status> {
+    let error = unsaid()?;
+    note(&format!("error: {error}"));
+    Some(error.status())
+}
+
 /// Makes a defect say what the user can do with it.
 pub(super) fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
+        if is_contained() {
+            return;
+        }
         let place = info.location().map_or_else(|| "unknown place".to_owned(), ToString::to_string);
         let text = info.payload();
         let text = text.downcast_ref::<&str>().map(|s| (*s).to_owned());

@@ -5,6 +5,7 @@ mod atlas;
 mod audit;
 mod commands;
 mod doctor;
+mod log;
 mod maps;
 mod messages;
 mod neurosynth;
@@ -34,9 +35,32 @@ pub fn main() -> ExitCode {
         }
     };
     messages::report_panics();
-    // Unwinding removes what was staged; the hook has told the user by then.
-    match catch_unwind(AssertUnwindSafe(|| commands::run(args))) {
-        Ok(status) => ExitCode::from(status.map_or(0, Status::exit_code)),
-        Err(_) => ExitCode::from(Status::Bug.exit_code()),
+    if let Some(path) = &args.log
+        && let Err(error) = log::open(path)
+    {
+        messages::problems(&error.into());
+        return ExitCode::from(Status::Environment.exit_code());
+    }
+    let status = guarded(|| commands::run(args).or_else(messages::report_unsaid));
+    log::close(status);
+    ExitCode::from(status)
+}
+
+/// The exit status of a command. A panic is a defect, 70: unwinding removes what was staged, and the hook has told the user.
+fn guarded(run: impl FnOnce() -> Option<Status>) -> u8 {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(status) => status.map_or(0, Status::exit_code),
+        Err(_) => Status::Bug.exit_code(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_has_a_status_of_its_own() {
+        assert_eq!([guarded(|| None), guarded(|| Some(Status::Input))], [0, 3]);
+        assert_eq!(guarded(|| panic!("trap")), 70);
     }
 }

@@ -44,6 +44,7 @@ fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
 
 impl Watch for Progress {
     fn begin(&self, stage: &str, unit: &str, total: u64) {
+        super::log::begin(stage, unit, total);
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
         let template = "{msg:28} {bar:30} {human_pos}/{human_len} ".to_owned() + unit + " ({rate}/s, {eta} left)";
         if let Ok(style) = ProgressStyle::with_template(&template) {
@@ -61,6 +62,7 @@ impl Watch for Progress {
     }
 
     fn end(&self) {
+        super::log::end();
         self.bar().finish_and_clear();
     }
 

@@ -196,6 +196,22 @@ impl Checkpoint {
         })
     }
 
+    /// Says which texts the tokenizer knows no part of, if any: their vectors tell them apart by their lengths alone.
+    pub fn unknown_texts(&self, texts: &[Tokens], names: &[&str]) -> Option<Warning> {
+        let unknown = self.tokenizer.unknown_id()?;
+        let all_unknown = |t: &Tokens| t.ids.iter().zip(&t.special).all(|(id, special)| *special || *id == unknown);
+        let found: Vec<&str> = texts.iter().zip(names).filter(|(t, _)| all_unknown(t)).map(|(_, name)| *name).collect();
+        (!found.is_empty()).then(|| {
+            let message = format!(
+                "{} texts hold only tokens that {:?} does not know: {}",
+                found.len(),
+                self.record.label,
+                first_five(&found)
+            );
+            Warning::new(Code::Tk04.as_str(), message)
+        })
+    }
+
     /// Share of tokens that the tokenizer does not know.
     pub fn unknown_share(&self, texts: &[Tokens]) -> f64 {
         let Some(unknown) = self.tokenizer.unknown_id() else { return 0.0 };

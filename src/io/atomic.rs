@@ -2,25 +2,28 @@
 //!
 //! A full disk shows at the flush or at the fsync, never silently at a drop.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use super::disk::{self, Sink};
 use crate::error::{Code, Error, Result};
+
+/// How the names of files begin that are not finished yet.
+const PREFIX: &str = ".tmp-";
 
 /// Writes a file through `fill`; the name exists only when everything is on the disk.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let io = |doing: &'static str| move |e: std::io::Error| write_error(path, doing, e);
-    let mut temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(io("creating"))?;
+    let mut temporary = disk::temporary_file(PREFIX, folder).map_err(io("creating"))?;
     {
-        let mut writer = BufWriter::new(temporary.as_file_mut());
+        let mut writer = BufWriter::new(Sink(temporary.as_file_mut()));
         fill(&mut writer)?;
         writer.flush().map_err(io("writing"))?;
     }
-    readable_by_all(temporary.as_file()).map_err(io("setting permissions of"))?;
-    temporary.as_file().sync_all().map_err(io("syncing"))?;
-    temporary.persist(path).map_err(|e| write_error(path, "renaming to", e.error))?;
+    disk::set_mode(temporary.path(), 0o644).map_err(io("setting permissions of"))?;
+    disk::sync_file(temporary.as_file()).map_err(io("syncing"))?;
+    disk::persist(temporary, path).map_err(io("renaming to"))?;
     sync_directory(folder)
 }
 
@@ -31,8 +34,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Makes a rename inside `folder` durable.
 pub fn sync_directory(folder: &Path) -> Result<()> {
-    let sync = || File::open(folder)?.sync_all();
-    sync().map_err(|e| write_error(folder, "syncing", e))
+    disk::sync_folder(folder).map_err(|e| write_error(folder, "syncing", e))
 }
 
 /// An error while writing, with what to do where the cause is known.
@@ -49,18 +51,6 @@ pub fn write_error(path: &Path, doing: &str, cause: std::io::Error) -> Error {
         Some(hint) => error.hint(hint),
         None => error,
     }
-}
-
-/// Temporary files are private; results are not.
-#[cfg(unix)]
-fn readable_by_all(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn readable_by_all(_: &File) -> std::io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Files from the network, only when the user asks for one: streamed, hashed on the way, verified before they get their
 //! name, resumed where a transfer was cut.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::atomic;
+use super::{atomic, disk};
 use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
 use crate::watch::Watch;
@@ -53,13 +53,7 @@ pub fn download(what: Download<'_>, path: &Path, watch: &dyn Watch) -> Result<Di
         (hash, have) = (Sha256::new(), 0);
     }
     let write_failed = |e| atomic::write_error(&part, "writing", e);
-    let mut file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .append(have > 0)
-        .truncate(have == 0)
-        .open(&part)
-        .map_err(|e| atomic::write_error(&part, "creating", e))?;
+    let mut file = disk::open_to_write(&part, have > 0).map_err(|e| atomic::write_error(&part, "creating", e))?;
     match &answer.validator {
         Some(validator) => atomic::write(&mark, validator.as_bytes())?,
         None => drop(std::fs::remove_file(&mark)),
@@ -82,11 +76,11 @@ pub fn download(what: Download<'_>, path: &Path, watch: &dyn Watch) -> Result<Di
             return Err(Error::new(Code::At01, what.url, found).expected("the file that the registry describes"));
         }
         hash.update(&buffer[..n]);
-        file.write_all(&buffer[..n]).map_err(write_failed)?;
+        disk::Sink(&mut file).write_all(&buffer[..n]).map_err(write_failed)?;
         watch.advance(n as u64);
     }
     watch.end();
-    file.sync_all().map_err(write_failed)?;
+    disk::sync_file(&file).map_err(write_failed)?;
     if let Some(length) = answer.length.filter(|length| *length != came) {
         return Err(cut(what.url, &format!("the transfer was cut: {came} of {length} bytes came")));
     }
@@ -97,7 +91,7 @@ pub fn download(what: Download<'_>, path: &Path, watch: &dyn Watch) -> Result<Di
             .expected(format!("{expected}, as the registry says"))
             .hint("Nothing was kept. Try again; if it stays so, the file was changed at its source"));
     }
-    std::fs::rename(&part, path).map_err(|e| atomic::write_error(path, "renaming to", e))?;
+    disk::rename(&part, path).map_err(|e| atomic::write_error(path, "renaming to", e))?;
     std::fs::remove_file(&mark).ok();
     atomic::sync_directory(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     Ok(digest)

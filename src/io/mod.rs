@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod bounded;
+pub mod disk;
 pub mod download;
 pub mod gifti;
 pub mod matrix;

@@ -33,6 +33,8 @@ use crate::encoding::ceiling::SubjectRows;
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::features::{self, FeatureSpace};
 use crate::ids::Layer;
+use crate::io::atomic::write_error;
+use crate::io::disk;
 use crate::io::table::write_parquet_batches;
 use crate::record::{
     BootstrapRecord, ExtractionRecord, FORMAT, FoldRecord, MachineRecord, PlanRecord, Planted, ResponsesRecord,
@@ -52,6 +54,14 @@ pub struct Finished {
     pub record: RunRecord,
 }
 
+impl Finished {
+    /// Whether all that was asked for was used, as it was when the run began; a run that is not whole says so by its exit
+    /// status.
+    pub fn is_whole(&self) -> bool {
+        self.record.left_out.is_empty() && !self.record.warnings.iter().any(|w| w.code == Code::In01.as_str())
+    }
+}
+
 /// Compares the plan's checkpoints and writes a run directory to `out`, by one rename at the end.
 ///
 /// # Errors
@@ -67,9 +77,10 @@ pub fn compare(
     apart(&plan, out)?;
     RunDir::check(out, overwrite)?;
     let mut clock = Clock::start();
-    let prepared = prepare(plan)?;
+    let mut prepared = prepare(plan)?;
     clock.lap("preflight");
     let run = RunDir::stage(out, overwrite)?;
+    prepared.warnings.extend(run.warning());
     let record = run_into(prepared, run.path(), None, cache, clock, watch)?;
     run.commit()?;
     Ok(Finished { folder: out.to_owned(), record })
@@ -88,7 +99,7 @@ pub fn compare_demo(
     let mut clock = Clock::start();
     let run = RunDir::stage(out, overwrite)?;
     let folder = run.path().join("demo");
-    std::fs::create_dir(&folder).map_err(|e| Error::io(folder.display(), "creating", e))?;
+    disk::create_dir(&folder).map_err(|e| write_error(&folder, "creating", e))?;
     let planted = demo::write(&folder)?;
     clock.lap("demo study");
     let plan =
@@ -203,6 +214,7 @@ fn run_into(
         audit::Measured { oasm: Some(&results.oasm), attestations: &attestations, edges: &results.edges, layer_zero };
     let findings = audit::findings(&prepared, measured);
     let atlas = maps::atlas_of(&prepared.plan);
+    let watched = prepared.watched.clone();
     let mut record = record(prepared, results, extraction, attestations, planted, clock.stages);
     record.audit = findings;
     if let Some(atlas) = &atlas {
@@ -210,6 +222,7 @@ fn run_into(
         let new = odd.into_iter().filter(|w| !record.warnings.contains(w)).collect::<Vec<_>>();
         record.warnings.extend(new);
     }
+    record.warnings.extend(watched.changed());
     report::write(&record, folder)?;
     report::write_record(&record, folder)?;
     watch.check()?;

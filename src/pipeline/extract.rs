@@ -112,6 +112,7 @@ pub fn extract_to_files(
             let tokens = checkpoint.tokenize_long(&contents, &names, plan.long_text).map_err(Problems::from_list)?;
             let tokenising = clock.elapsed().as_secs_f64();
             let mut warnings: Vec<Warning> = checkpoint.long_texts(&tokens, &names).into_iter().collect();
+            warnings.extend(checkpoint.unknown_texts(&tokens, &names));
             let count = tokens.iter().map(|t| t.ids.len()).sum();
             let (vectors, forward) = if let Want::Pooled(pooling) = plan.want {
                 let found = extract(&checkpoint, &tokens, pooling, &layers, cache, watch)?;

@@ -35,6 +35,7 @@ mod tables;
 mod target_table;
 mod trials;
 mod unique;
+mod watched;
 mod whole;
 mod windows;
 

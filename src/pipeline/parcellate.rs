@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::ids::Digest;
 use crate::io::nifti::{Reader, stem};
 use crate::io::table::{Output, OutputTable};
-use crate::io::{atomic, bounded, file_name, npy};
+use crate::io::{atomic, bounded, disk, file_name, npy};
 use crate::watch::Watch;
 
 /// Version of the record's layout.
@@ -332,17 +332,17 @@ fn run(
         warnings.push(Warning::new("BO-05", text));
     }
     let [array, table, file] = ["npy", "parquet", "json"].map(|end| place(spec, job, end));
-    std::fs::create_dir_all(&spec.out).map_err(|e| {
+    disk::create_dir_all(&spec.out).map_err(|e| {
         Error::new(Code::Od02, spec.out.display(), format!("cannot be created: {e}"))
             .hint("Choose another --out")
             .source(e)
     })?;
-    // The record of earlier results must not vouch for new ones.
-    if file.exists() {
-        std::fs::remove_file(&file).map_err(|e| atomic::write_error(&file, "replacing", e))?;
-    }
-    npy::write(&array, series.view())?;
-    columns(&series, atlas.names()).write_parquet(&table)?;
+    // Earlier results stay until all of the new ones are on the disk.
+    let staged =
+        disk::temporary_folder(".tmp-", &spec.out).map_err(|e| atomic::write_error(&spec.out, "creating", e))?;
+    let new = |path: &Path| staged.path().join(path.file_name().unwrap_or_default());
+    npy::write(&new(&array), series.view())?;
+    columns(&series, atlas.names()).write_parquet(&new(&table))?;
     let record = RunRecord {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -354,13 +354,21 @@ fn run(
         kept_volumes: left_out,
         parcels: projector.n_parcels(),
         voxels: projector.n_voxels(),
-        npy_digest: crate::io::digest_file(&array)?,
-        parquet_digest: crate::io::digest_file(&table)?,
+        npy_digest: crate::io::digest_file(&new(&array))?,
+        parquet_digest: crate::io::digest_file(&new(&table))?,
         warnings: warnings.clone(),
     };
     let text = serde_json::to_vec_pretty(&record)
         .map_err(|e| Error::new(Code::Io01, file.display(), format!("cannot be written: {e}")).source(e))?;
-    atomic::write(&file, &text)?;
+    atomic::write(&new(&file), &text)?;
+    // The record of earlier results must not vouch for new ones.
+    if file.exists() {
+        std::fs::remove_file(&file).map_err(|e| atomic::write_error(&file, "replacing", e))?;
+    }
+    for path in [&array, &table, &file] {
+        disk::rename(&new(path), path).map_err(|e| atomic::write_error(path, "renaming to", e))?;
+    }
+    atomic::sync_directory(&spec.out)?;
     let shape = [series.nrows(), series.ncols()];
     Ok(ParcellatedRun { bold: job.bold.to_owned(), array, shape, skipped: false, warnings })
 }

@@ -9,6 +9,7 @@ use super::design::Design;
 use super::extract::read_texts;
 use super::parts::Places;
 use super::states::{Extraction, extract};
+use super::watched::Watched;
 use super::whole::WholeRuns;
 use super::{narrative, rois, tables, trials};
 use crate::compare::base_of;
@@ -71,6 +72,8 @@ pub struct Prepared {
     pub rois: Option<Rois>,
     /// Every file that was read.
     pub inputs: Vec<InputRecord>,
+    /// The same, to be looked at again.
+    pub(super) watched: Watched,
     /// The cards that take part, if any.
     pub offload: Option<Offload>,
     /// What the user must know.
@@ -121,6 +124,7 @@ pub(super) struct Findings {
     pub warnings: Vec<Warning>,
     pub left_out: Vec<Warning>,
     inputs: Vec<InputRecord>,
+    watched: Watched,
 }
 
 /// The stimuli and responses of a study, whatever kind they are of.
@@ -168,6 +172,7 @@ impl Findings {
 
     pub fn input(&mut self, role: &str, path: &Path, sha256: crate::ids::Digest) {
         self.inputs.push(InputRecord { role: role.to_owned(), name: file_name(path), sha256 });
+        self.watched.add(path, sha256);
     }
 }
 
@@ -290,6 +295,7 @@ pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
                 groups,
                 rois,
                 inputs: found.inputs,
+                watched: found.watched,
                 offload,
                 warnings: found.warnings,
             })
@@ -330,6 +336,7 @@ fn tokenize(
     let names = first_names(stimuli);
     let tokens = found.keep(checkpoint.tokenize_long(&stimuli.distinct_texts().0, &names, plan.long_text))?;
     found.warnings.extend(checkpoint.long_texts(&tokens, &names));
+    found.warnings.extend(checkpoint.unknown_texts(&tokens, &names));
     Some((tokens, None))
 }
 

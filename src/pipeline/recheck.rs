@@ -12,7 +12,7 @@ use crate::encoding::engine::Precision;
 use crate::error::{Code, Error, Result};
 use crate::ids::Layer;
 use crate::io::table::{Output, OutputTable};
-use crate::io::{atomic, npy};
+use crate::io::{atomic, disk, npy};
 use crate::responses::Aligned;
 
 /// The script and the folder of its data.
@@ -47,7 +47,7 @@ pub(super) fn write(folder: &Path, prepared: &Prepared, checked: &Checked<'_>) -
     let targets: Vec<usize> = (0..n.min(TARGETS)).map(|i| i * n / n.min(TARGETS)).collect();
     let columns = |y: ArrayView2<'_, f64>| y.slice(s![.., at * n..(at + 1) * n]).select(Axis(1), &targets);
     let data = folder.join(FOLDER);
-    std::fs::create_dir(&data).map_err(|e| atomic::write_error(&data, "creating", e))?;
+    disk::create_dir(&data).map_err(|e| atomic::write_error(&data, "creating", e))?;
     write_features(&data.join("X.npy"), aligned.x())?;
     npy::write(&data.join("Y.npy"), columns(cohort.y().view()).view())?;
     if let Some(others) = prepared.others.get(index) {

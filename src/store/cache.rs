@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
 use crate::io::atomic::write_error;
-use crate::io::digest;
+use crate::io::{digest, disk};
 
 /// Folder of the entries; a change of their format takes a new one.
 const BUCKET: &str = "states-1";
@@ -49,7 +49,7 @@ impl StateCache {
     /// A folder that cannot be created or written is no error: what is there is read, nothing is kept.
     pub fn open(root: &Path, limit: u64) -> StateCache {
         let bucket = root.join(BUCKET);
-        fs::create_dir_all(&bucket).ok();
+        disk::create_dir_all(&bucket).ok();
         StateCache { bucket, limit, damaged: AtomicUsize::new(0), unwritten: AtomicUsize::new(0) }
     }
 
@@ -73,9 +73,7 @@ impl StateCache {
             return None;
         };
         // The time of last use decides what leaves first when the cache is full; nothing else depends on it.
-        if let Ok(file) = fs::File::options().append(true).open(&path) {
-            file.set_modified(SystemTime::now()).ok();
-        }
+        disk::touch(&path).ok();
         Some(values)
     }
 
@@ -88,12 +86,11 @@ impl StateCache {
 
     fn store(&self, path: &Path, values: &[f32]) -> std::io::Result<()> {
         let folder = path.parent().unwrap_or(&self.bucket);
-        fs::create_dir_all(folder)?;
-        let mut temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
+        disk::create_dir_all(folder)?;
+        let mut temporary = disk::temporary_file(".tmp-", folder)?;
         // No fsync: a checksum guards every entry, and one that a crash swallows is computed again.
-        temporary.write_all(&encode(values))?;
-        temporary.persist(path).map_err(|e| e.error)?;
-        Ok(())
+        disk::Sink(temporary.as_file_mut()).write_all(&encode(values))?;
+        disk::persist(temporary, path)
     }
 
     /// Entries that were damaged and removed since the cache was opened.

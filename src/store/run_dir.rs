@@ -1,14 +1,18 @@
 //! A run directory is written beside its final place and appears there by one rename: it is whole or absent.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, Warning};
 use crate::io::atomic::{sync_directory, write_error};
+use crate::io::{digest, disk};
 
 /// The file whose presence says that a directory is a finished run.
 pub const RECORD: &str = "run.json";
+
+/// The longest name that stands within another one; file systems take 255 bytes.
+const LONGEST_NAME: usize = 200;
 
 /// An output directory in the making.
 ///
@@ -18,7 +22,8 @@ pub const RECORD: &str = "run.json";
 pub struct RunDir {
     target: PathBuf,
     staging: PathBuf,
-    lock: Lock,
+    /// None where the file system knows no locks.
+    lock: Option<Lock>,
     replace: bool,
 }
 
@@ -47,7 +52,7 @@ impl RunDir {
             }
             check_content(target, overwrite)?;
         }
-        tempfile::Builder::new().prefix(".brainscore-probe-").tempdir_in(&parent).map_err(|e| {
+        disk::temporary_folder(".brainscore-probe-", &parent).map_err(|e| {
             Error::new(Code::Od02, parent.display(), format!("cannot be written to: {e}"))
                 .hint("Choose another --out")
                 .source(e)
@@ -62,22 +67,28 @@ impl RunDir {
     pub fn stage(target: &Path, overwrite: bool) -> Result<RunDir> {
         RunDir::check(target, overwrite)?;
         let parent = parent_of(target)?;
-        let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).ok_or_else(|| nameless(target))?;
+        let name = hidden_name(target)?;
         let lock = Lock::take(parent.join(format!(".{name}.lock")), target)?;
         let partial = format!(".{name}.partial-");
         for entry in fs::read_dir(&parent).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&partial) {
+            // Without a lock what looks left over may be somebody's work.
+            if lock.is_some() && entry.file_name().to_string_lossy().starts_with(&partial) {
                 fs::remove_dir_all(entry.path()).ok();
             }
         }
-        let staging = tempfile::Builder::new()
-            .prefix(&partial)
-            .tempdir_in(&parent)
+        let staging = disk::temporary_folder(&partial, &parent)
             .map_err(|e| write_error(&parent, "creating a directory in", e))?
             .keep();
         let run = RunDir { target: target.to_owned(), staging, lock, replace: target.exists() };
         readable_by_all(&run.staging)?;
         Ok(run)
+    }
+
+    /// What the user must know about the place.
+    pub fn warning(&self) -> Option<Warning> {
+        let message = "the file system of the output knows no locks: a second run to the same place would not be noticed \
+                       before its end";
+        self.lock.is_none().then(|| Warning::new(Code::Od06.as_str(), message))
     }
 
     /// Where to write.
@@ -91,9 +102,9 @@ impl RunDir {
         sync_directory(&self.staging)?;
         if self.replace && fs::read_dir(&self.target).is_ok_and(|mut d| d.next().is_some()) {
             // Exchanges both names at once; the old run is then the one that is dropped with `self`.
-            exchange(&self.staging, &self.target).map_err(|e| write_error(&self.target, "replacing", e))?;
+            disk::exchange(&self.staging, &self.target).map_err(|e| write_error(&self.target, "replacing", e))?;
         } else {
-            fs::rename(&self.staging, &self.target).map_err(|e| write_error(&self.target, "renaming to", e))?;
+            disk::rename(&self.staging, &self.target).map_err(|e| write_error(&self.target, "renaming to", e))?;
         }
         sync_directory(&parent)
     }
@@ -102,7 +113,9 @@ impl RunDir {
 impl Drop for RunDir {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.staging).ok();
-        self.lock.release();
+        if let Some(lock) = &self.lock {
+            lock.release();
+        }
     }
 }
 
@@ -121,6 +134,16 @@ fn parent_of(target: &Path) -> Result<PathBuf> {
     Err(Error::new(Code::Od02, parent.display(), found)
         .expected("the directory that the output goes into")
         .hint("Create it first"))
+}
+
+/// What stands for the output's name in the hidden names beside it: itself, or a digest where it has no room for more or is
+/// no UTF-8.
+fn hidden_name(target: &Path) -> Result<String> {
+    let name = target.file_name().ok_or_else(|| nameless(target))?;
+    Ok(match name.to_str().filter(|name| name.len() <= LONGEST_NAME) {
+        Some(name) => name.to_owned(),
+        None => digest(name.as_encoded_bytes()).to_string()[..16].to_owned(),
+    })
 }
 
 fn nameless(target: &Path) -> Error {
@@ -220,43 +243,8 @@ pub const RUN_ENTRIES: &[&str] = &[
     "demo",
 ];
 
-#[cfg(target_os = "linux")]
-fn exchange(staging: &Path, target: &Path) -> std::io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, staging, CWD, target, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(()),
-        // Some file systems cannot exchange.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => exchange_in_steps(staging, target),
-        Err(e) => Err(e.into()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn exchange(staging: &Path, target: &Path) -> std::io::Result<()> {
-    exchange_in_steps(staging, target)
-}
-
-/// Moves the old run aside first and puts it back when the new one cannot take its place.
-fn exchange_in_steps(staging: &Path, target: &Path) -> std::io::Result<()> {
-    let aside = staging.with_extension("old");
-    fs::rename(target, &aside)?;
-    if let Err(e) = fs::rename(staging, target) {
-        fs::rename(&aside, target)?;
-        return Err(e);
-    }
-    fs::rename(&aside, staging)
-}
-
-#[cfg(unix)]
 pub(crate) fn readable_by_all(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
-        .map_err(|e| write_error(path, "setting permissions of", e))
-}
-
-#[cfg(not(unix))]
-pub(crate) fn readable_by_all(_: &Path) -> Result<()> {
-    Ok(())
+    disk::set_mode(path, 0o755).map_err(|e| write_error(path, "setting permissions of", e))
 }
 
 /// An operating-system lock: it vanishes with its process, whatever happens to it.
@@ -267,14 +255,15 @@ struct Lock {
 }
 
 impl Lock {
-    fn take(path: PathBuf, target: &Path) -> Result<Lock> {
+    /// Takes the lock; nothing where the file system has none.
+    fn take(path: PathBuf, target: &Path) -> Result<Option<Lock>> {
         let io = |e: std::io::Error| write_error(&path, "locking", e);
         loop {
-            let mut file =
-                File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
-            if let Err(error) = file.try_lock() {
+            let mut file = disk::open_to_lock(&path).map_err(io)?;
+            if let Err(error) = disk::try_lock(&file) {
                 if let TryLockError::Error(e) = error {
-                    return Err(io(e));
+                    fs::remove_file(&path).ok();
+                    return if without_locks(&e) { Ok(None) } else { Err(io(e)) };
                 }
                 let mut holder = String::new();
                 file.read_to_string(&mut holder).ok();
@@ -286,8 +275,9 @@ impl Lock {
             // The holder before us may have removed the file between our opening and locking it: look again.
             if same_file(&file, &path) {
                 file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
-                writeln!(file, "process {} on {}", std::process::id(), host()).map_err(io)?;
-                return Ok(Lock { file, path });
+                let holder = format!("process {} on {}\n", std::process::id(), host());
+                disk::Sink(&mut file).write_all(holder.as_bytes()).map_err(io)?;
+                return Ok(Some(Lock { file, path }));
             }
         }
     }
@@ -296,6 +286,12 @@ impl Lock {
         fs::remove_file(&self.path).ok();
         self.file.unlock().ok();
     }
+}
+
+/// Some network file systems say that they have no locks (`ENOLCK`, `ENOTSUP`, `ENOSYS`).
+fn without_locks(error: &std::io::Error) -> bool {
+    const ENOLCK: i32 = 37;
+    error.kind() == ErrorKind::Unsupported || cfg!(target_os = "linux") && error.raw_os_error() == Some(ENOLCK)
 }
 
 #[cfg(unix)]
@@ -363,6 +359,24 @@ mod tests {
         assert!(second.to_string().contains(&format!("process {}", std::process::id())), "{second}");
         drop(first);
         RunDir::stage(&target, false).unwrap();
+    }
+
+    /// Two runs to one place, and nothing to tell them apart by: both work, the first to finish has it.
+    #[test]
+    fn without_locks_the_first_to_finish_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let none = disk::inject(disk::Fault::NoLocks, 0);
+        let runs: Vec<RunDir> = (0..2).map(|_| RunDir::stage(&target, false).unwrap()).collect();
+        assert!(none.struck() && runs.iter().all(|run| run.warning().is_some()));
+        drop(none);
+        for (number, run) in runs.into_iter().enumerate() {
+            fs::write(run.path().join(RECORD), number.to_string()).unwrap();
+            assert_eq!(run.commit().is_ok(), number == 0);
+        }
+        assert_eq!(fs::read_to_string(target.join(RECORD)).unwrap(), "0");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside the run");
+        assert!(RunDir::stage(&target, true).unwrap().warning().is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What several tests need: the built program, material kept outside the repository, and an unkind folder.
 
+pub mod corpus;
 pub mod image;
 pub mod study;
 

@@ -20,7 +20,7 @@ use super::fault;
 use super::sources::{COMMON, SOURCES, Source};
 use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
-use crate::io::{atomic, digest};
+use crate::io::{atomic, digest, disk};
 
 /// Options of every compilation. Contraction to fused multiply-adds stays on, as in CUDA.
 const OPTIONS: &[&str] = &["--std=c++17"];
@@ -159,7 +159,7 @@ fn kept(path: &Path) -> Option<Vec<u8>> {
 
 fn keep(path: &Path, code: &[u8]) -> Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder.display(), "creating", e))?;
+        disk::create_dir_all(folder).map_err(|e| atomic::write_error(folder, "creating", e))?;
     }
     let mut bytes = format!("{}\n", digest(code)).into_bytes();
     bytes.extend_from_slice(code);

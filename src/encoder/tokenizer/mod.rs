@@ -6,7 +6,7 @@ mod vocabulary;
 use std::path::{Path, PathBuf};
 
 use super::long::Window;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, contained};
 use crate::ids::Digest;
 use crate::io::{bounded, digest_of_files};
 
@@ -56,8 +56,9 @@ impl Tokenizer {
             let (document, files) = vocabulary::assemble(folder, family)?;
             (document.to_string(), files[0].0.clone(), files)
         };
-        let mut inner: tokenizers::Tokenizer = text
-            .parse()
+        let parsed: Option<std::result::Result<tokenizers::Tokenizer, _>> = contained(|| text.parse());
+        let mut inner = parsed
+            .ok_or_else(|| broken(path.display().to_string()))?
             .map_err(|e: tokenizers::Error| Error::new(Code::Tk01, path.display(), format!("cannot be read: {e}")))?;
         inner.with_padding(None);
         inner
@@ -87,9 +88,8 @@ impl Tokenizer {
             return Err(Error::new(Code::Tk05, self.place(), format!("a text has {} bytes", text.len()))
                 .expected(format!("at most {MAX_TEXT_BYTES}")));
         }
-        let encoding = self
-            .inner
-            .encode(text, true)
+        let encoding = contained(|| self.inner.encode(text, true))
+            .ok_or_else(|| broken(self.place()))?
             .map_err(|e| Error::new(Code::Tk01, self.place(), format!("a text cannot be tokenised: {e}")))?;
         Ok(Tokens {
             ids: encoding.get_ids().to_vec(),
@@ -98,6 +98,13 @@ impl Tokenizer {
             ..Tokens::default()
         })
     }
+}
+
+/// A description that was read, and on which the tokenizers library panics: a template that names tokens which are not there, for
+/// one.
+fn broken(place: String) -> Error {
+    Error::new(Code::Tk01, place, "contradicts itself: the tokenizers library stops on it")
+        .hint("Save the tokenizer again")
 }
 
 impl std::fmt::Debug for Tokenizer {

@@ -22,7 +22,8 @@ pub use surfaces::SurfaceFiles;
 use super::rois;
 use crate::atlas::{Atlas, Parcels};
 use crate::error::{Code, Error, Result, Warning};
-use crate::io::file_name;
+use crate::io::atomic::{sync_directory, write_error};
+use crate::io::{disk, file_name};
 use crate::record::RunRecord;
 use crate::store::RunDir;
 use crate::study::{Plan, ResponseTables, RunSource};
@@ -76,10 +77,9 @@ pub fn maps(spec: &MapsSpec, watch: &dyn Watch) -> Result<MapsMade> {
     if !(spec.overwrite && old) {
         RunDir::check(&folder, false)?;
     }
-    let staged = tempfile::Builder::new()
-        .prefix(".brainscore-maps-")
-        .tempdir_in(folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-        .map_err(|e| crate::io::atomic::write_error(&folder, "creating", e))?;
+    let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let staged =
+        disk::temporary_folder(".brainscore-maps-", parent).map_err(|e| write_error(&folder, "creating", e))?;
     let source = Source {
         atlas: &spec.atlas,
         labels: spec.labels.as_deref(),
@@ -87,15 +87,15 @@ pub fn maps(spec: &MapsSpec, watch: &dyn Watch) -> Result<MapsMade> {
         all_pictures: true,
     };
     let record = into(staged.path(), &run, &spec.run, source, spec.q, watch)?;
+    crate::store::readable_by_all(staged.path())?;
     if old {
-        std::fs::remove_dir_all(&folder).map_err(|e| crate::io::atomic::write_error(&folder, "replacing", e))?;
+        // The old maps are then what is dropped.
+        disk::exchange(staged.path(), &folder).map_err(|e| write_error(&folder, "replacing", e))?;
+    } else {
+        disk::rename(staged.path(), &folder).map_err(|e| write_error(&folder, "renaming to", e))?;
     }
-    let staged = staged.keep();
-    crate::store::readable_by_all(&staged)?;
-    std::fs::rename(&staged, &folder).map_err(|e| {
-        std::fs::remove_dir_all(&staged).ok();
-        crate::io::atomic::write_error(&folder, "renaming to", e)
-    })?;
+    drop(staged);
+    sync_directory(parent)?;
     if spec.out.is_none() {
         super::report::write(&run, &spec.run)?;
     }
@@ -178,7 +178,7 @@ pub(super) fn in_run(
     watch: &dyn Watch,
 ) -> Result<Vec<Warning>> {
     let maps = folder.join("maps");
-    std::fs::create_dir(&maps).map_err(|e| Error::io(maps.display(), "creating", e))?;
+    disk::create_dir(&maps).map_err(|e| write_error(&maps, "creating", e))?;
     let source = Source { atlas, labels: labels.as_deref(), surfaces: None, all_pictures: false };
     Ok(into(&maps, run, folder, source, USUAL_RATE, watch)?.warnings)
 }

@@ -17,6 +17,7 @@ use crate::encoding::{AlphaGrid, Folds, ScoreName, cv, score};
 use crate::error::{Code, Error, Problems, Result};
 use crate::features::{self, FeatureSpace};
 use crate::ids::Layer;
+use crate::io::disk;
 use crate::store::StateCache;
 use crate::study::{Overrides, Plan, demo};
 use crate::watch::Watch;
@@ -111,7 +112,7 @@ pub fn selftest(
     if let Some(plan) = plan {
         return Ok(run(&prepare(plan)?, layer, cache, watch)?);
     }
-    let folder = tempfile::tempdir().map_err(|e| Error::io("a temporary folder", "creating", e))?;
+    let folder = disk::scratch_folder().map_err(|e| Error::io("a temporary folder", "creating", e))?;
     demo::write(folder.path())?;
     let mut checkpoints = demo::checkpoints(folder.path());
     checkpoints.truncate(2);

@@ -25,7 +25,7 @@ use crate::compute::cpu::single_threaded_blas;
 use crate::encoder::{Checkpoint, CheckpointSpec, Place, Source};
 use crate::error::{Code, Error, Result};
 use crate::ids::{Layer, TargetId};
-use crate::io::atomic;
+use crate::io::{atomic, disk};
 use crate::record::Planted;
 use model::Model;
 use texts::Scenario;
@@ -105,7 +105,7 @@ fn driver(folder: &Path, tuned: &Model, scenarios: &[Scenario]) -> Result<plant:
 }
 
 fn create(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| atomic::write_error(folder, "creating", e))
+    disk::create_dir_all(folder).map_err(|e| atomic::write_error(folder, "creating", e))
 }
 
 /// The name of a parcel, counted from 1.
