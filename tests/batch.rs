@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use brainscore::encoding::cv;
+use brainscore::encoding::engine::{self, Options, Precision};
 use brainscore::encoding::{AlphaGrid, Folds, ScoreName, score};
 use brainscore::error::Code;
 use brainscore::io::npy;
@@ -201,12 +202,22 @@ fn a_bad_checkpoint_among_many() {
 /// What `check_in_python.py` does, by the plain reference path of the library.
 #[test]
 fn a_sceptic_finds_the_same_scores() {
+    a_sceptic_finds_what_a_run_says(&["--unique", "none"], None);
+}
+
+/// The same where every fit is confined to principal components of its training rows.
+#[test]
+fn a_sceptic_finds_the_same_scores_of_components() {
+    a_sceptic_finds_what_a_run_says(&["--pca", "3"], Some(3));
+}
+
+fn a_sceptic_finds_what_a_run_says(flags: &[&str], components: Option<usize>) {
     let study = many();
-    assert!(compare(&study, &["--unique", "none"]).status.success());
+    assert!(compare(&study, flags).status.success());
     let script = study.read("out/check_in_python.py");
     let constant = |name: &str| {
         let line = script.lines().find_map(|l| l.strip_prefix(&format!("{name} = "))).unwrap();
-        serde_json::from_str::<serde_json::Value>(line).unwrap()
+        serde_json::from_str::<serde_json::Value>(line.replace("None", "null").as_str()).unwrap()
     };
     let (x, _) = npy::read(&study.path("out/check/X.npy")).unwrap();
     let (y, _) = npy::read(&study.path("out/check/Y.npy")).unwrap();
@@ -219,7 +230,16 @@ fn a_sceptic_finds_the_same_scores() {
         assert_eq!(rows, folds.train_rows(&[k]));
     }
     let alphas: Vec<f64> = constant("ALPHAS").as_array().unwrap().iter().map(|a| a.as_f64().unwrap()).collect();
-    let fit = cv::plain(x.view(), y.view(), &folds, &AlphaGrid::given(alphas).unwrap(), None, &Quiet).unwrap();
+    let grid = AlphaGrid::given(alphas).unwrap();
+    assert_eq!(constant("COMPONENTS").as_u64(), components.map(|n| n as u64));
+    let fit = match components {
+        None => cv::plain(x.view(), y.view(), &folds, &grid, None, &Quiet).unwrap(),
+        // Its components are scikit-learn's (tests/ridge.rs).
+        Some(_) => {
+            let options = Options { precision: Precision::Double, components, ..Options::default() };
+            engine::fit(x.view(), y.view(), &folds, &grid, &options, &Quiet).unwrap().0
+        }
+    };
     let mine = score(y.view(), &fit, &folds);
     let scores = Table::read(&study.path("out/scores.parquet")).unwrap();
     let text = |name: &str| scores.required_texts(name).unwrap();
