@@ -184,11 +184,11 @@ pub(super) struct SharedArgs {
     #[arg(long, value_name = "N")]
     pub permutations: Option<usize>,
     /// Layers that get `unique cod`, what they add to the confounds in a joint (banded) model: best (of each checkpoint),
-    /// all (about 100 times the work of the plain fits) or none.
-    #[arg(long, value_name = "LAYERS", default_value = "best", value_parser = unique_layers)]
-    pub unique: UniqueLayers,
-    /// Confine each fit to so many principal components of the features, found on its training rows; leaves out `unique
-    /// cod` [default: the study's, else all].
+    /// all (about 100 times the work of the plain fits) or none [default: best, and none with principal components].
+    #[arg(long, value_name = "LAYERS", value_parser = unique_layers)]
+    pub unique: Option<UniqueLayers>,
+    /// Confine each fit to so many principal components of the features, found on its training rows; there is no `unique
+    /// cod` then [default: the study's, else all].
     #[arg(long, value_name = "N")]
     pub pca: Option<NonZeroUsize>,
     /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.

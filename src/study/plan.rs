@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::folds;
 use super::inference::{InferenceFlags, SubjectsPlan, settings};
 use super::narrative::{self, NarrativePlan};
 use super::rois::{self, RoiFlags, RoisPlan};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
 use super::trials::{self, TrialsPlan};
+use super::unique::UniqueLayers;
 use crate::compare::{Lineage, Settings, base_of};
 use crate::compute::cpu;
 use crate::compute::device::Device;
@@ -40,7 +39,7 @@ pub struct Overrides {
     /// `--permutations`, `--margin`
     pub inference: InferenceFlags,
     /// `--unique`
-    pub unique: UniqueLayers,
+    pub unique: Option<UniqueLayers>,
     /// `--pca`
     pub pca: Option<NonZeroUsize>,
     /// `--precision`
@@ -65,33 +64,6 @@ pub struct Overrides {
     pub keep_going: bool,
     /// `--roi`, `--rois`
     pub rois: RoiFlags,
-}
-
-/// Which layers get `unique cod`: the joint model searches 100 weightings, about 100 times the work of a plain fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum UniqueLayers {
-    /// The layer of each checkpoint with the highest score.
-    #[default]
-    Best,
-    /// All that are scored.
-    All,
-    /// No layer.
-    None,
-}
-
-impl UniqueLayers {
-    /// All choices.
-    pub const ALL: [UniqueLayers; 3] = [UniqueLayers::Best, UniqueLayers::All, UniqueLayers::None];
-
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            UniqueLayers::Best => "best",
-            UniqueLayers::All => "all",
-            UniqueLayers::None => "none",
-        }
-    }
 }
 
 /// Everything that a run needs to know.
@@ -275,9 +247,11 @@ impl Plan {
         checkpoints.extend(untrained(&checkpoints, overrides.untrained));
         problems.extend(repeated_label(&checkpoints));
         let inference = settings(&spec.inference, &overrides.inference, study).map_err(|e| problems.push(e)).ok();
+        let pca = overrides.pca.or(spec.features.pca);
+        let unique = UniqueLayers::planned(overrides.unique, pca).map_err(|e| problems.push(e)).ok();
         let (folds, default_gap) = folds::planned(&spec, study, overrides, &mut problems);
-        let (Some(responses), Some(alphas), Some(layers), Some(inference), true) =
-            (responses, alphas, layers, inference, problems.is_empty())
+        let (Some(responses), Some(alphas), Some(layers), Some(inference), Some(unique), true) =
+            (responses, alphas, layers, inference, unique, problems.is_empty())
         else {
             return Err(problems);
         };
@@ -287,11 +261,8 @@ impl Plan {
         applied.extend(overrides.long_text.map(|l| ("--long-text".to_owned(), l.to_string())));
         applied.extend(overrides.inference.permutations.map(|n| ("--permutations".to_owned(), n.to_string())));
         applied.extend(overrides.inference.margin.map(|m| ("--margin".to_owned(), m.to_string())));
-        let pca = overrides.pca.or(spec.features.pca);
         applied.extend(overrides.pca.map(|n| ("--pca".to_owned(), n.to_string())));
-        if overrides.unique != UniqueLayers::default() {
-            applied.insert("--unique".to_owned(), overrides.unique.as_str().to_owned());
-        }
+        applied.extend(overrides.unique.map(|u| ("--unique".to_owned(), u.as_str().to_owned())));
         applied.extend(overrides.context.map(|c| ("--context".to_owned(), c.to_string())));
         applied.extend(overrides.folds.map(|_| ("--folds".to_owned(), folds.to_string())));
         applied.extend(overrides.allow_leaky_folds.then(|| ("--allow-leaky-folds".to_owned(), "yes".to_owned())));
@@ -336,7 +307,7 @@ impl Plan {
             metrics: overrides.metrics.clone(),
             alphas,
             score: spec.encoding.score.unwrap_or(ScoreName::Cod),
-            unique: if pca.is_some() { UniqueLayers::None } else { overrides.unique },
+            unique,
             components: pca.map(NonZeroUsize::get),
             precision: overrides.precision,
             device: overrides.device,
