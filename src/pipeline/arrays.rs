@@ -19,7 +19,7 @@ use crate::encoding::{AlphaGrid, Folds, Score, TargetScores, score};
 use crate::error::{Code, Error, Result, Warning};
 use crate::io::table::{Output, OutputTable};
 use crate::io::{atomic, npy};
-use crate::store::{RunDir, default_cache_folder};
+use crate::store::{Owned, RunDir, default_cache_folder};
 use crate::watch::Watch;
 
 /// Files and choices of one fit.
@@ -102,7 +102,7 @@ pub struct SpaceSummary {
 pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
     let clock = std::time::Instant::now();
     let (offload, mut warning) = compute::open(plan.device, default_cache_folder().ok().as_deref())?;
-    let folder = RunDir::stage(&plan.out, plan.overwrite)?;
+    let folder = RunDir::stage_as(&plan.out, plan.overwrite, Owned::FIT)?;
     let folds = Folds::from_labels(&labels(&plan.folds)?);
     let grid = match &plan.alphas {
         Some(path) => AlphaGrid::given(read(path)?.iter().copied().collect())?,

@@ -4,5 +4,4 @@ mod cache;
 mod run_dir;
 
 pub use cache::{CacheContent, StateCache, default_cache_folder};
-pub use run_dir::RunDir;
-pub(crate) use run_dir::readable_by_all;
+pub use run_dir::{Owned, RunDir};
