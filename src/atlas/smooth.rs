@@ -24,8 +24,7 @@ impl Smoothing {
     pub fn new(fwhm: f64, grid: &Grid) -> Result<Smoothing> {
         check_fwhm(fwhm)?;
         let kernels = std::array::from_fn(|axis| {
-            let zoom = (0..3).map(|r| grid.affine[r][axis].powi(2)).sum::<f64>().sqrt();
-            kernel(fwhm / ((8.0 * std::f64::consts::LN_2).sqrt() * zoom))
+            kernel(fwhm / ((8.0 * std::f64::consts::LN_2).sqrt() * grid.edge(axis)))
         });
         Ok(Smoothing { shape: grid.shape, kernels })
     }
