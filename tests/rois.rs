@@ -160,6 +160,29 @@ const CASES: &[BadCase] = &[
         NOTHING,
         &[],
     ),
+    (
+        "RO-10-weights-of-a-map",
+        "tom = { map = \"z.nii\", weights = [1, 2] }",
+        &["\"tom\" has weights, which says something of targets only"],
+        NOTHING,
+        &[],
+    ),
+    (
+        "RO-10-threshold-of-targets",
+        "tom = { targets = [\"a\"], threshold = 2 }\nb = { targets = [\"b\"], label = 3 }",
+        &["\"tom\" has threshold, which says something of a map only", "\"b\" has label"],
+        NOTHING,
+        &[],
+    ),
+    (
+        "RO-09-atlas-of-targets-alone",
+        "own = { targets = [\"a\"] }",
+        &["1 of 3 targets are none of its maps: c"],
+        |s| {
+            s.write("labels.csv", "component,name\n1,a\n2,b\n3,d\n");
+        },
+        &[],
+    ),
     ("RO-10-nothing", "control = \"vision\"", &["[rois] names no ROI"], NOTHING, &[]),
     ("RO-10-twice", "tom = \"z.nii\"", &["two ROIs have the name \"tom\""], NOTHING, &["--roi", "tom={}/z.nii"]),
     (

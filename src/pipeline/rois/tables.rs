@@ -83,19 +83,10 @@ fn score_rows(
     let unique = rois.matrix.project(&values(fit, |s, t| fit.unique(confounds, s, t)));
     let known = rois.matrix.defined(&values(fit, |s, t| fit.scores[s][t].cod.value()));
     let undefined = |r: usize, s: usize| -> String {
-        let why = fit.scores[s].iter().enumerate().filter(|(t, _)| rois.matrix.rows()[[r, *t]] > 0.0);
-        let why = why.filter_map(|(_, scores)| scores.cod.reason()).next().unwrap_or(Reason::NothingDefined);
-        let absent: Vec<&str> = ScoreName::ALL
-            .into_iter()
-            .zip(&own)
-            .filter(|(_, of)| !of[[s, r]].is_finite())
-            .map(|(name, _)| name.column())
-            .collect();
-        match absent.len() {
-            0 => String::new(),
-            3 => why.to_string(),
-            _ => format!("{}: {why}", absent.join(" ")),
-        }
+        let inside = || fit.scores[s].iter().enumerate().filter(|(t, _)| rois.matrix.rows()[[r, *t]] > 0.0);
+        let why = |name: ScoreName| inside().find_map(|(_, scores)| scores.get(name).reason());
+        let absent = ScoreName::ALL.into_iter().zip(&own).filter(|(_, of)| !of[[s, r]].is_finite());
+        whys(absent.map(|(name, _)| (name, why(name).unwrap_or(Reason::NothingDefined))))
     };
     let mut table = OutputTable::new(vec![
         ("checkpoint", Output::Text(vec![label.to_owned(); n])),
@@ -115,6 +106,21 @@ fn score_rows(
     ]);
     stamp(&mut table, prepared.plan.folds, n);
     table
+}
+
+/// Why scores are undefined, scores with one reason together; the reason alone where it is that of all.
+fn whys(absent: impl Iterator<Item = (ScoreName, Reason)>) -> String {
+    let mut reasons: Vec<(Reason, Vec<&str>)> = Vec::new();
+    for (name, why) in absent {
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, names)) => names.push(name.column()),
+            None => reasons.push((why, vec![name.column()])),
+        }
+    }
+    match reasons.as_slice() {
+        [(why, names)] if names.len() == ScoreName::ALL.len() => why.to_string(),
+        some => some.iter().map(|(why, names)| format!("{}: {why}", names.join(" "))).collect::<Vec<_>>().join("; "),
+    }
 }
 
 /// A row of `roi_summary.csv`.
@@ -270,4 +276,20 @@ fn overlap(folder: &Path, results: &RoiResults) -> Result<()> {
         ("meaning", Output::Text(all.iter().map(|o| o.in_words().to_owned()).collect())),
     ])
     .write(folder, "roi_overlap")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_score_has_its_own_reason() {
+        let (few, flat) = (Reason::NothingDefined, Reason::NotComputed);
+        let all = ScoreName::ALL.map(|name| (name, few));
+        assert_eq!(whys(all.into_iter()), few.to_string());
+        assert_eq!(whys(std::iter::empty()), "");
+        let mixed = [(ScoreName::Cod, flat), (ScoreName::R, few)];
+        assert_eq!(whys(mixed.into_iter()), format!("cod: {flat}; r: {few}"));
+        assert_eq!(whys([(ScoreName::CodTestMean, few), (ScoreName::R, few)].into_iter()), format!("cod_test_mean r: {few}"));
+    }
 }
