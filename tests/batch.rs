@@ -199,6 +199,34 @@ fn a_bad_checkpoint_among_many() {
     assert_eq!(output.status.code(), Some(3));
 }
 
+/// A place of the list that is none is left out by name, like a checkpoint that cannot be used; what is left out says
+/// nothing more, and one alone is refused.
+#[test]
+fn places_that_are_none_are_left_out_on_request() {
+    let study = many();
+    study.edit("list.toml", "path = \"model-early\"", "path = \"./model-erly\"");
+    // Warned of when it is opened, and of no interest once it is left out.
+    let config = study.read("model-late/config.json");
+    study.write("model-late/config.json", config.replacen('{', "{\"surprise\": 1,", 1));
+    std::fs::remove_file(study.path("model-late/model.safetensors")).unwrap();
+    let output = compare(&study, &["--unique", "none", "--keep-going", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(said["reference"].is_null() && said["bases"]["middle"] == HOSTILE, "{said}");
+    assert_eq!((said["lineage"].as_array().unwrap().len(), said["trends"].as_array().unwrap().len()), (4, 1), "{said}");
+    let record = record(&study);
+    let labels: Vec<&str> = record.checkpoints.iter().map(|c| c.label.as_str()).collect();
+    assert_eq!(labels, [HOSTILE, "middle", "other"]);
+    let left: Vec<&str> = record.left_out.iter().map(|w| w.message.as_str()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left[0].starts_with("checkpoint \"early\" is left out: list.toml:") && left[0].contains("model-erly"));
+    assert!(!record.warnings.iter().any(|w| w.message.contains(FORMULA)), "{:?}", record.warnings);
+
+    study.write("list.toml", "[[checkpoint]]\nlabel = \"late\"\npath = \"model-late\"\n");
+    let output = compare(&study, &["--unique", "none", "--keep-going", "--overwrite"]);
+    assert_eq!(output.status.code(), Some(3), "a run of nothing: {}", stderr(&output));
+}
+
 /// What `check_in_python.py` does, by the plain reference path of the library.
 #[test]
 fn a_sceptic_finds_the_same_scores() {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -126,15 +127,15 @@ pub(super) fn plan(
     study: &Path,
     overrides: &Overrides,
 ) -> Result<Plan, Problems> {
-    let (specs, lineage) = match &list.list {
-        None => (specs(checkpoints), Vec::new()),
-        Some(path) => match CheckpointList::read(path) {
-            Ok(list) => (Ok(list.specs), list.lineage),
-            Err(problems) => (Err(Problems::from_list(problems)), Vec::new()),
+    let (specs, lineage, left_out) = match &list.list {
+        None => (specs(checkpoints), Vec::new(), Vec::new()),
+        Some(path) => match CheckpointList::read(path, list.keep_going) {
+            Ok(list) => (Ok(list.specs), list.lineage, list.left_out),
+            Err(problems) => (Err(Problems::from_list(problems)), Vec::new(), Vec::new()),
         },
     };
     let known = specs.as_ref().ok().cloned().unwrap_or_default();
-    let overrides = Overrides { lineage, keep_going: list.keep_going, ..overrides.clone() };
+    let overrides = Overrides { lineage, left_out, keep_going: list.keep_going, ..overrides.clone() };
     match (Plan::new(study, known, &overrides), specs) {
         (Ok(plan), Ok(_)) => Ok(plan),
         (Ok(_), Err(problems)) => Err(problems),
@@ -312,11 +313,17 @@ fn cache(args: &CacheCommandArgs) -> Result<(), Problems> {
 
 fn summary(finished: &Finished) -> serde_json::Value {
     let comparison = &finished.record.comparison;
+    let labels: Vec<String> = finished.record.checkpoints.iter().map(|c| c.label.clone()).collect();
+    let bases: BTreeMap<String, String> = comparison.bases(&labels).into_iter().collect();
     json!({
         "out": finished.folder.display().to_string(),
         "report": finished.folder.join("report.html").display().to_string(),
         "score": comparison.score,
-        "reference": comparison.reference,
+        // Where checkpoints have bases of their own there is no one reference.
+        "reference": Some(&comparison.reference).filter(|_| !comparison.has_bases()),
+        "bases": bases,
+        "lineage": comparison.lineage,
+        "trends": comparison.trends,
         "folds": finished.record.plan.folds,
         "leaky_folds": finished.record.plan.folds.leaks(),
         "curves": comparison.curves,

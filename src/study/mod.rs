@@ -14,6 +14,7 @@ mod trials;
 mod unique;
 
 pub use checkpoints::CheckpointList;
+pub(crate) use checkpoints::left_out;
 pub use inference::{InferenceFlags, SubjectsPlan};
 pub use narrative::{NarrativePlan, NuisancePlan};
 pub use plan::{

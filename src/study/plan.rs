@@ -17,7 +17,7 @@ use crate::compute::device::Device;
 use crate::encoder::{CheckpointSpec, Context, LongText, Pooling, Source};
 use crate::encoding::engine::Precision;
 use crate::encoding::{AlphaGrid, FoldSpec, MetricName, ScoreName};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, Warning};
 use crate::ids::{Digest, Layer};
 use crate::responses::MEAN_SUBJECT;
 use crate::stimuli::StimuliColumns;
@@ -62,6 +62,8 @@ pub struct Overrides {
     pub lineage: Vec<Lineage>,
     /// `--keep-going`
     pub keep_going: bool,
+    /// What the list of checkpoints left out.
+    pub left_out: Vec<Warning>,
     /// `--roi`, `--rois`
     pub rois: RoiFlags,
 }
@@ -120,6 +122,8 @@ pub struct Plan {
     pub lineage: Vec<Lineage>,
     /// Whether checkpoints that cannot be used are left out by name.
     pub keep_going: bool,
+    /// What was left out already.
+    pub left_out: Vec<Warning>,
     /// How differences are tested.
     pub inference: Settings,
     /// Groups of subjects and their covariates.
@@ -315,6 +319,7 @@ impl Plan {
             checkpoints,
             lineage: overrides.lineage.clone(),
             keep_going: overrides.keep_going,
+            left_out: overrides.left_out.clone(),
             inference,
             subjects: spec.subjects.map(|section| SubjectsPlan::new(section, &folder)),
             rois,
