@@ -213,7 +213,7 @@ fn places_that_are_none_are_left_out_on_request() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(said["reference"].is_null() && said["bases"]["middle"] == HOSTILE, "{said}");
-    assert_eq!((said["lineage"].as_array().unwrap().len(), said["trends"].as_array().unwrap().len()), (4, 1), "{said}");
+    assert_eq!((said["lineage"].as_array().unwrap().len(), said["trends"].as_array().unwrap().len()), (5, 1), "{said}");
     let record = record(&study);
     let labels: Vec<&str> = record.checkpoints.iter().map(|c| c.label.as_str()).collect();
     assert_eq!(labels, [HOSTILE, "middle", "other"]);
