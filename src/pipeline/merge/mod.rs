@@ -145,13 +145,15 @@ fn none_if_empty(text: String) -> String {
 fn named(first: &Run, other: &Run) -> Option<Warning> {
     let (a, b) = (&first.record, &other.record);
     let study = |r: &RunRecord| r.inputs.iter().find(|i| i.role == "study").map(|i| i.sha256);
-    let checks: [(&str, bool, String); 8] = [
+    let components = |r: &RunRecord| r.plan.components.map_or("all".to_owned(), |n| n.to_string());
+    let checks: [(&str, bool, String); 9] = [
         ("study file", study(a) == study(b), "another digest".to_owned()),
         ("version", a.version == b.version, format!("{} and {}", b.version, a.version)),
         ("pooling", a.plan.pooling == b.plan.pooling, format!("{} and {}", b.plan.pooling, a.plan.pooling)),
         ("long texts", a.plan.long_text == b.plan.long_text, format!("{} and {}", b.plan.long_text, a.plan.long_text)),
         ("rows", a.plan.rows == b.plan.rows, "described otherwise".to_owned()),
         ("purge gap", a.plan.gap == b.plan.gap, format!("{} and {}", b.plan.gap, a.plan.gap)),
+        ("components", a.plan.components == b.plan.components, format!("{} and {}", components(b), components(a))),
         ("alphas", a.plan.alphas == b.plan.alphas, "another grid".to_owned()),
         ("precision", a.plan.precision == b.plan.precision, format!("{} and {}", b.plan.precision, a.plan.precision)),
     ];
