@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::preflight::Prepared;
 use crate::compare::{ByGroup, LayerFit, SubjectParts, by_subject};
 use crate::encoding::cv::CvFit;
-use crate::encoding::engine::{self, Bands, Options, random_weights};
+use crate::encoding::engine::{self, Banded, Bands, Options, random_weights};
 use crate::encoding::{AlphaGrid, Folds, GroupSums, TargetScores, score};
 use crate::error::Result;
 use crate::features::{self, FeatureSpace};
@@ -74,7 +74,8 @@ pub fn fit_joint(
     let fitted = fit_cohorts(prepared, &[features, confounds], &|x, y, folds| {
         // Confounds may have columns of each subject's own, which only the joined features have.
         let bands = Bands::of_sizes(&[features.x().ncols(), x.ncols() - features.x().ncols()])?;
-        engine::fit_banded(x, y, &bands, &weights, folds, grid, &options, watch).map(|(banded, _)| banded.fit)
+        let of = Banded { x, y, bands: &bands, weights: &weights, folds };
+        engine::fit_banded(of, grid, &options, watch).map(|(banded, _)| banded.fit)
     })?;
     Ok(fitted.fit)
 }

@@ -43,7 +43,7 @@ use crate::compute::device::Offload;
 use crate::error::{Code, Error, Result};
 use crate::watch::Watch;
 
-pub use banded::{BandedFit, fit_banded};
+pub use banded::{Banded, BandedFit, fit_banded};
 use bands::Kernels;
 pub use bands::{Bands, random_weights};
 pub(super) use choice::{crowded_edges, smallest};
@@ -151,6 +151,8 @@ pub struct Report {
     pub again_seconds: f64,
     /// Seconds spent on outer fits, their scores included where the receiver computes them.
     pub refit_seconds: f64,
+    /// Seconds spent on the inner predictions and the weights of a mixture.
+    pub mix_seconds: f64,
 }
 
 impl Report {
@@ -165,6 +167,7 @@ impl Report {
         self.search_seconds += other.search_seconds;
         self.again_seconds += other.again_seconds;
         self.refit_seconds += other.refit_seconds;
+        self.mix_seconds += other.mix_seconds;
     }
 }
 
