@@ -92,7 +92,8 @@ pub(super) struct Profile {
 
 impl Profile {
     fn of(layers: &[(Layer, LayerFit)], score: ScoreName, units: usize, weights: &Array2<f64>) -> Profile {
-        let columns: Vec<Array2<f64>> = layers.iter().map(|(_, fit)| weighted_within(&fit.per_unit(score), weights)).collect();
+        let columns: Vec<Array2<f64>> =
+            layers.iter().map(|(_, fit)| weighted_within(&fit.per_unit(score), weights)).collect();
         let first = layers.first().and_then(|(_, fit)| fit.groups.as_ref());
         let shares = first.map(|sums| weighted_within(&sums.parts(score).shares, weights));
         let groups = shares.map(|s| s.column(0).mapv(|s| s * units as f64));

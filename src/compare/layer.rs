@@ -7,7 +7,9 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use super::{Baseline, Difference, Inference, Point, TargetMeans, Unit};
 use crate::encoding::{GroupSums, Reason, Score, ScoreName, TargetScores};
 use crate::ids::{Layer, TargetId};
-use crate::stats::bootstrap::{Interval, Resamples, bca, expanded, mean_intervals, two_way, weighted_means, weighted_within};
+use crate::stats::bootstrap::{
+    Interval, Resamples, bca, expanded, mean_intervals, two_way, weighted_means, weighted_within,
+};
 
 /// The scores of one feature space: every subject and target.
 #[derive(Debug, Clone)]

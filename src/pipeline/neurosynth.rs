@@ -181,7 +181,9 @@ fn check(spec: &NeurosynthSpec) -> Result<Names> {
         }
         let same = |mask: &PathBuf| path.canonicalize().ok().zip(mask.canonicalize().ok()).is_some_and(|(a, b)| a == b);
         if spec.mask.as_ref().is_some_and(same) {
-            return Err(Error::new(Code::Od03, path.display(), "would take the place of the mask").expected("another --out"));
+            return Err(
+                Error::new(Code::Od03, path.display(), "would take the place of the mask").expected("another --out")
+            );
         }
         if !spec.overwrite {
             return Err(Error::new(Code::Od01, path.display(), "is there already")

@@ -106,7 +106,9 @@ fn script(
         // float32 throughout, as it was asked for.
         Precision::Single => "1e-3",
     };
-    let pca = how.components.map_or(String::new(), |n| format!(", then\n   turned into their first {n} principal components"));
+    let pca = how
+        .components
+        .map_or(String::new(), |n| format!(", then\n   turned into their first {n} principal components"));
     Ok(include_str!("check_in_python.py")
         .replace("«VERSION»", env!("CARGO_PKG_VERSION"))
         .replace("«LAYER»", &layer.to_string())
@@ -149,7 +151,9 @@ mod tests {
         let names = [hostile.to_owned()];
         let how = |components| How { grid: &grid, precision: Precision::Mixed, components };
         let script = |components| script(hostile, Layer(3), hostile, (&names, 100), how(components)).unwrap();
-        assert!(script(Some(5)).contains("\nCOMPONENTS = 5\n") && script(Some(5)).contains("first 5 principal components"));
+        assert!(
+            script(Some(5)).contains("\nCOMPONENTS = 5\n") && script(Some(5)).contains("first 5 principal components")
+        );
         let script = script(None);
         assert!(script.contains("\nCOMPONENTS = None\n"));
         assert!(script.is_ascii(), "nothing of the template is left");

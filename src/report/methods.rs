@@ -326,7 +326,10 @@ mod tests {
         assert!(text(&record).contains("ran in overlapping windows"));
         // One subject has no others who could choose its layers.
         record.comparison.rois = Some(crate::compare::RoiResults::default());
-        assert!(text(&record).contains("in every region, for each subject and fold by the inner errors of the other subjects"));
+        assert!(
+            text(&record)
+                .contains("in every region, for each subject and fold by the inner errors of the other subjects")
+        );
         record.comparison.unit = crate::compare::Unit::StimulusGroups;
         assert!(text(&record).contains("in every region, for each fold by its inner errors"));
         record.plan.confounds.clear();

@@ -416,6 +416,8 @@ mod tests {
             ..RoiResults::default()
         };
         assert_eq!(ceiling(&results, "tom", ScoreName::Cod).map(|c| c.kind), Some(CeilingKind::Repeats));
-        assert!(ceiling(&results, "tom", ScoreName::R).is_none() && ceiling(&results, "moral", ScoreName::Cod).is_none());
+        assert!(
+            ceiling(&results, "tom", ScoreName::R).is_none() && ceiling(&results, "moral", ScoreName::Cod).is_none()
+        );
     }
 }

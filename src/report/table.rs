@@ -51,13 +51,7 @@ pub(super) fn score(h: &mut Html, score: Score, interval: Option<Interval>, writ
 }
 
 /// The same, and of which kind it is.
-pub(super) fn score_of(
-    h: &mut Html,
-    score: Score,
-    interval: Option<Interval>,
-    write: fn(f64) -> String,
-    kind: &str,
-) {
+pub(super) fn score_of(h: &mut Html, score: Score, interval: Option<Interval>, write: fn(f64) -> String, kind: &str) {
     h.element("td", &[("class", "number")], |h| match score {
         Score::Value(value) => {
             h.text(write(value));

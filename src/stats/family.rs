@@ -22,19 +22,16 @@ impl Family {
     pub(super) fn of(
         permutations: usize,
         members: usize,
-        chunk: impl Fn(Range<usize>) -> (Vec<usize>, Vec<f64>) + Sync,
+        chunk: impl Fn(Range<usize>) -> (Vec<usize>, Vec<f64>) + Sync + Send,
     ) -> Family {
-        let (counts, mut largest) = chunks(permutations)
-            .into_par_iter()
-            .map(chunk)
-            .reduce(
-                || (vec![0; members], Vec::new()),
-                |(mut counts, mut largest), (other, more)| {
-                    counts.iter_mut().zip(other).for_each(|(a, b)| *a += b);
-                    largest.extend(more);
-                    (counts, largest)
-                },
-            );
+        let (counts, mut largest) = chunks(permutations).into_par_iter().map(chunk).reduce(
+            || (vec![0; members], Vec::new()),
+            |(mut counts, mut largest), (other, more)| {
+                counts.iter_mut().zip(other).for_each(|(a, b)| *a += b);
+                largest.extend(more);
+                (counts, largest)
+            },
+        );
         largest.sort_by(f64::total_cmp);
         Family { counts, largest }
     }

@@ -271,7 +271,10 @@ mod tests {
         let list = parse(&[one("base", "a", ""), gone.clone(), tuned.clone()].concat()).unwrap();
         assert_eq!((list.specs.len(), list.lineage.len()), (2, 3));
         let said = list.left_out[0].message.as_str();
-        assert!(said.starts_with("checkpoint \"gone\" is left out: list.toml:") && said.contains("./nowhere"), "{said}");
+        assert!(
+            said.starts_with("checkpoint \"gone\" is left out: list.toml:") && said.contains("./nowhere"),
+            "{said}"
+        );
         // The base itself: refused for what it is, and not as one that is not in the list.
         let found = parse(&[one("base", "./nowhere", ""), tuned].concat()).unwrap_err();
         assert_eq!(found.len(), 1, "{found:?}");

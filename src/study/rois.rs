@@ -258,7 +258,9 @@ impl Reader<'_> {
         };
         if let Some(key) = idle.iter().find(|key| table.contains_key(**key)) {
             let of = if *key == "weights" { "targets" } else { "a map" };
-            return Err(self.refuse(&format!("[rois] {name:?} has {key}, which says something of {of} only"), "Leave it out"));
+            return Err(
+                self.refuse(&format!("[rois] {name:?} has {key}, which says something of {of} only"), "Leave it out")
+            );
         }
         match (table.get("map"), table.get("targets")) {
             (Some(map), None) => {

@@ -71,8 +71,7 @@ impl Gpu {
         let (vectors, right) = (lane.zeros::<f64>(k * k)?, lane.zeros::<f64>(k * targets)?);
         let flops = 2.0 * (k * k) as f64 * targets as f64;
         let bytes = 8.0 * (k * k + 2 * k * targets) as f64;
-        let mut seconds =
-            |own| median(lane, || self.coefficients(lane, &vectors, &right, (k, k, targets), own).map(drop));
+        let seconds = |own| median(lane, || self.coefficients(lane, &vectors, &right, (k, k, targets), own).map(drop));
         let times = [seconds(false)?, seconds(true)?];
         let rate = flops / times[0];
         let names = ["product, float64 (cuBLAS where it is there)", "ridge_coefficients_f64"];
@@ -116,7 +115,13 @@ impl Gpu {
     }
 }
 
-fn entry(what: &str, shape: String, seconds: f64, (bytes, flops): (f64, f64), (copy, product): (f64, Option<f64>)) -> Measured {
+fn entry(
+    what: &str,
+    shape: String,
+    seconds: f64,
+    (bytes, flops): (f64, f64),
+    (copy, product): (f64, Option<f64>),
+) -> Measured {
     Measured {
         what: what.to_owned(),
         shape,

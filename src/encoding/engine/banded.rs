@@ -151,12 +151,7 @@ pub fn fit_banded(
     }
 }
 
-fn run<T: Real>(
-    of: Banded<'_>,
-    grid: &AlphaGrid,
-    options: &Options,
-    watch: &dyn Watch,
-) -> Result<(BandedFit, Report)> {
+fn run<T: Real>(of: Banded<'_>, grid: &AlphaGrid, options: &Options, watch: &dyn Watch) -> Result<(BandedFit, Report)> {
     let Banded { x, y, bands, weights, folds } = of;
     let responses: [&dyn super::Targets; 1] = [&y];
     let mut engine = Engine::<T>::new(x, &responses, folds, grid, options, watch);

@@ -290,6 +290,9 @@ mod tests {
         assert_eq!(whys(std::iter::empty()), "");
         let mixed = [(ScoreName::Cod, flat), (ScoreName::R, few)];
         assert_eq!(whys(mixed.into_iter()), format!("cod: {flat}; r: {few}"));
-        assert_eq!(whys([(ScoreName::CodTestMean, few), (ScoreName::R, few)].into_iter()), format!("cod_test_mean r: {few}"));
+        assert_eq!(
+            whys([(ScoreName::CodTestMean, few), (ScoreName::R, few)].into_iter()),
+            format!("cod_test_mean r: {few}")
+        );
     }
 }

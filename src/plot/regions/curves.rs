@@ -1,4 +1,3 @@
-use plotters::style::RGBColor;
 use plotters_backend::DrawingBackend;
 use plotters_backend::text_anchor::HPos;
 

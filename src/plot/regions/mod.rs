@@ -21,7 +21,6 @@ use crate::plot::font;
 use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, TITLE_EM, WIDTH};
 use crate::plot::look::{INK, SOFT};
 
-
 fn set(em: f64, bold: bool, colour: RGBColor, align: HPos) -> Type {
     Type { em, bold, colour, align }
 }
