@@ -160,6 +160,6 @@ mod tests {
         assert!(script.contains("ALPHAS = [0.1, 1.0, 10000000.0]\nTOLERANCE = 1e-6\n"), "{script}");
         assert!(script.contains("check/Y.npy: 1 of 100."));
         assert!(script.contains(&format!("CHECKPOINT = {text}\nLAYER = 3\nSUBJECT = {text}\n")));
-        assert_eq!(script.lines().filter(|l| l.starts_with("import") || l.starts_with("from")).count(), 8);
+        assert_eq!(script.lines().filter(|l| l.starts_with("import") || l.starts_with("from")).count(), 9);
     }
 }
