@@ -394,7 +394,7 @@ fn maps_are_those_of_the_reference() {
     ];
     for (database, recipe, name, studies) in all {
         let out = dir.path().join("map.nii.gz");
-        let flags = ["--recipe", recipe, "--mask", mask.to_str().unwrap(), "--json"];
+        let flags = ["--recipe", recipe, "--mask", mask.to_str().unwrap(), "--json", "--overwrite"];
         let output = run(&shared.join("data").join(database), &out, &flags);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let made: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -181,12 +181,12 @@ impl IntoProblems for Vec<Error> {
 ///
 /// # Errors
 /// Every problem of every input, not just the first.
-pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
+pub fn prepare(mut plan: Plan, watch: &dyn Watch) -> std::result::Result<Prepared, Problems> {
     let mut found = Findings { left_out: plan.left_out.clone(), ..Findings::default() };
     found.input("study", &plan.study_path, plan.study_digest);
     let inputs = match &plan.responses.tables {
         ResponseTables::Series { files, narrative } => narrative::read(&plan, narrative, files, &mut found),
-        ResponseTables::Trials(trials) => trials::read(&plan, trials, &mut found),
+        ResponseTables::Trials(trials) => trials::read(&plan, trials, watch, &mut found),
         ResponseTables::One { .. } | ResponseTables::PerSubject(_) => tables::read(&plan, &mut found),
     };
     let (stimuli, text_of_row, design, responses, whole, confounds) = match inputs {

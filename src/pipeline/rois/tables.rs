@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ndarray::Array2;
 
-use super::super::outputs::{CheckpointFits, reason, stamp, unit_name, untested};
+use super::super::outputs::{CheckpointFits, reason, stamp, unit_name, untested, whys};
 use super::super::preflight::Prepared;
 use crate::compare::{Comparison, LayerFit, RoiDifference, RoiResults};
 use crate::encoding::{Reason, Score, ScoreName};
@@ -106,21 +106,6 @@ fn score_rows(
     ]);
     stamp(&mut table, prepared.plan.folds, n);
     table
-}
-
-/// Why scores are undefined, scores with one reason together; the reason alone where it is that of all.
-fn whys(absent: impl Iterator<Item = (ScoreName, Reason)>) -> String {
-    let mut reasons: Vec<(Reason, Vec<&str>)> = Vec::new();
-    for (name, why) in absent {
-        match reasons.iter_mut().find(|(known, _)| *known == why) {
-            Some((_, names)) => names.push(name.column()),
-            None => reasons.push((why, vec![name.column()])),
-        }
-    }
-    match reasons.as_slice() {
-        [(why, names)] if names.len() == ScoreName::ALL.len() => why.to_string(),
-        some => some.iter().map(|(why, names)| format!("{}: {why}", names.join(" "))).collect::<Vec<_>>().join("; "),
-    }
 }
 
 /// A row of `roi_summary.csv`.
@@ -276,23 +261,4 @@ fn overlap(folder: &Path, results: &RoiResults) -> Result<()> {
         ("meaning", Output::Text(all.iter().map(|o| o.in_words().to_owned()).collect())),
     ])
     .write(folder, "roi_overlap")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_score_has_its_own_reason() {
-        let (few, flat) = (Reason::NothingDefined, Reason::NotComputed);
-        let all = ScoreName::ALL.map(|name| (name, few));
-        assert_eq!(whys(all.into_iter()), few.to_string());
-        assert_eq!(whys(std::iter::empty()), "");
-        let mixed = [(ScoreName::Cod, flat), (ScoreName::R, few)];
-        assert_eq!(whys(mixed.into_iter()), format!("cod: {flat}; r: {few}"));
-        assert_eq!(
-            whys([(ScoreName::CodTestMean, few), (ScoreName::R, few)].into_iter()),
-            format!("cod_test_mean r: {few}")
-        );
-    }
 }
