@@ -177,7 +177,7 @@ mod tests {
         let suit = |rows: usize, components: Option<usize>| {
             let x = Array2::from_shape_fn((rows, 12), |(i, j)| ((i * 37 + j * 101 + i * j * 13) % 97) as f64);
             let rows = Rows::new(&Folds::from_labels(&(0..rows).map(|i| i * 5 / rows).collect::<Vec<_>>()));
-            let system = System::<f64>::new(&Space::new(x.view(), &rows), &rows, None, &[0, 1], None, None);
+            let system = System::<f64>::new(&Space::new(x.view(), &rows), &rows, None, &[0, 1], None, None, false);
             Smoothers::suit(&System { components, ..system }.factor().unwrap(), 5000)
         };
         assert!(suit(400, None) && suit(400, Some(5)), "240 training rows");
