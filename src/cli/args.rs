@@ -72,7 +72,7 @@ pub(super) enum Command {
     Extract(ExtractArgs),
     /// Say what a checkpoint is, and what would be refused about it and why.
     Inspect(InspectArgs),
-    /// Look after the cache of hidden states.
+    /// Look after the cache: hidden states, factorised atlases, series of parcels, compiled kernels.
     Cache(CacheCommandArgs),
     /// Rebuild figures and report of a finished run, or merge several runs of one study into one comparison.
     #[command(after_help = REPORT_EXAMPLES)]
@@ -344,11 +344,11 @@ pub(super) struct CacheCommandArgs {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum CacheAction {
-    /// Count entries and bytes.
+    /// Count entries and bytes of all that is kept.
     List,
-    /// Read every entry and remove damaged ones.
+    /// Read every entry of hidden states and remove damaged ones.
     Verify,
-    /// Remove all entries.
+    /// Remove all that can be made again; atlases that were fetched stay.
     Clear,
 }
 

@@ -15,7 +15,7 @@ use crate::encoder::{Checkpoint, CheckpointSpec};
 use crate::error::{Code, Error, Problems, Status, Warning, first_five};
 use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared, Want};
 use crate::report;
-use crate::store::{StateCache, default_cache_folder};
+use crate::store::{StateCache, clear_kept, default_cache_folder, kept};
 use crate::study::{CheckpointList, InferenceFlags, LayerSelection, Overrides, Plan};
 
 /// Runs a command; `None` is success.
@@ -296,18 +296,26 @@ fn inspect(args: &InspectArgs) -> Result<(), Problems> {
 fn cache(args: &CacheCommandArgs) -> Result<(), Problems> {
     let folder = args.cache_dir.clone().map_or_else(default_cache_folder, Ok)?;
     let cache = StateCache::open(&folder, u64::MAX);
-    let content = match args.action {
-        CacheAction::List => cache.content(),
-        CacheAction::Verify => cache.verify(),
-        CacheAction::Clear => cache.clear()?,
+    let (content, others) = match args.action {
+        CacheAction::List => (cache.content(), kept(&folder)),
+        CacheAction::Verify => (cache.verify(), Vec::new()),
+        CacheAction::Clear => (cache.clear()?, clear_kept(&folder)?),
     };
     let what = match args.action {
         CacheAction::List => "".to_owned(),
         CacheAction::Verify => format!(", {} damaged removed", content.damaged),
         CacheAction::Clear => ", all removed".to_owned(),
     };
-    let size = content.bytes as f64 / f64::from(1 << 20);
-    say(&format!("{}: {} entries, {size:.1} MiB{what}", cache.folder().display(), content.entries));
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    say(&format!("{}: {} entries, {:.1} MiB{what}", cache.folder().display(), content.entries, mib(content.bytes)));
+    for kept in others {
+        let what = match args.action {
+            CacheAction::Clear if kept.stays => ", kept: they were fetched; remove the folder atlases by hand",
+            CacheAction::Clear => ", all removed",
+            _ => "",
+        };
+        say(&format!("{}: {} entries, {:.1} MiB{what}", kept.what, kept.entries, mib(kept.bytes)));
+    }
     Ok(())
 }
 
