@@ -7,7 +7,7 @@ use ndarray::Array2;
 use super::super::outputs::{CheckpointFits, reason, stamp, unit_name, untested, whys};
 use super::super::preflight::Prepared;
 use crate::compare::{Comparison, LayerFit, RoiDifference, RoiResults};
-use crate::encoding::{Reason, Score, ScoreName};
+use crate::encoding::{FoldSpec, Reason, Score, ScoreName};
 use crate::error::Result;
 use crate::ids::Layer;
 use crate::io::table::{Output, OutputTable, write_batches};
@@ -27,7 +27,7 @@ pub(in super::super) fn write(
     let (Some(rois), Some(results)) = (&prepared.rois, &comparison.rois) else { return Ok(()) };
     scores(folder, prepared, rois, fits, baselines)?;
     summary(folder, prepared, results, comparison)?;
-    differences(folder, prepared, results, comparison)?;
+    differences(folder, prepared.plan.folds, results, comparison)?;
     matrix(folder, prepared, results)?;
     overlap(folder, results)
 }
@@ -196,7 +196,12 @@ fn level(d: &RoiDifference) -> String {
 }
 
 /// `roi_comparison.csv`: paired differences to the reference per ROI, and with `versus` those of one ROI less another's.
-fn differences(folder: &Path, prepared: &Prepared, results: &RoiResults, comparison: &Comparison) -> Result<()> {
+pub(in super::super) fn differences(
+    folder: &Path,
+    folds: FoldSpec,
+    results: &RoiResults,
+    comparison: &Comparison,
+) -> Result<()> {
     let all: Vec<&RoiDifference> = results.differences.iter().chain(&results.contrasts).collect();
     let text = |f: &dyn Fn(&RoiDifference) -> String| Output::Text(all.iter().map(|d| f(d)).collect());
     let real = |f: &dyn Fn(&RoiDifference) -> Option<f64>| Output::Real(all.iter().map(|d| f(d)).collect());
@@ -225,7 +230,7 @@ fn differences(folder: &Path, prepared: &Prepared, results: &RoiResults, compari
         ("ci_over", text(&|_| unit_name(comparison.unit).to_owned())),
         ("undefined", text(&|d| untested(d.difference, &d.inference, comparison.unit))),
     ]);
-    stamp(&mut table, prepared.plan.folds, all.len());
+    stamp(&mut table, folds, all.len());
     table.write(folder, "roi_comparison")
 }
 
