@@ -242,7 +242,7 @@ fn tiny() -> &'static TinyStudy {
 
 fn compare(study: &Path, out: &Path, overwrite: bool) -> Done {
     let model = CheckpointSpec::parse(&format!("m={}", study.join("model").display())).unwrap();
-    let overrides = Overrides { unique: UniqueLayers::None, ..Overrides::default() };
+    let overrides = Overrides { unique: Some(UniqueLayers::None), ..Overrides::default() };
     let plan = Plan::new(&study.join("study.toml"), vec![model], &overrides).unwrap();
     pipeline::compare(plan, out, overwrite, None, &Quiet).map(drop)
 }

@@ -13,6 +13,7 @@ mod gifti;
 mod golden;
 mod hostile;
 mod hostile_bytes;
+mod hub;
 mod inference;
 mod kernels;
 mod kill;

@@ -12,15 +12,15 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use super::family::{Family, chunks};
+
 /// Most units for which all patterns are used (2^16 patterns).
 const EXACT_UNITS: usize = 16;
-/// Patterns that one matrix product takes.
-const CHUNK: usize = 64;
 
 /// The sign patterns over some units: all of them for up to 16 units, else random ones.
 ///
@@ -56,11 +56,7 @@ impl SignFlips {
 
     /// Adds up what `count` finds in the patterns, given as rows of ±1 (patterns, units), some at a time.
     pub fn count_where(&self, count: impl Fn(&Array2<f64>) -> usize + Sync) -> usize {
-        self.chunks().into_par_iter().map(|range| count(&self.rows(range))).sum()
-    }
-
-    fn chunks(&self) -> Vec<Range<usize>> {
-        (0..self.count()).step_by(CHUNK).map(|from| from..(from + CHUNK).min(self.count())).collect()
+        chunks(self.count()).into_par_iter().map(|range| count(&self.rows(range))).sum()
     }
 
     /// Patterns as rows of ±1 (patterns, units); the observed one is none of them.
@@ -125,48 +121,29 @@ pub fn sign_flip_test(differences: ArrayView2<'_, f64>, flips: &SignFlips) -> Ve
     let observed: Vec<f64> = scaled.columns().into_iter().map(|c| c.sum().powi(2)).collect();
     let reached = |value: f64| value * (1.0 - 1e-9) - 1e-12;
     let alone: Vec<f64> = observed.iter().map(|u| reached(*u)).collect();
-    let (counts, largest) = flips
-        .chunks()
-        .into_par_iter()
-        .map(|range| {
-            let sums = flips.rows(range).dot(&scaled);
-            let mut counts = vec![0u32; family.len()];
-            let largest: Vec<f64> = sums
-                .rows()
-                .into_iter()
-                .map(|row| {
-                    let mut largest = 0.0f64;
-                    for (((sum, count), least), n) in row.iter().zip(&mut counts).zip(&alone).zip(&n) {
-                        let u = sum * sum;
-                        *count += u32::from(u >= *least);
-                        largest = largest.max(size(u, *n));
-                    }
-                    largest
-                })
-                .collect();
-            (counts, largest)
-        })
-        .reduce(
-            || (vec![0; family.len()], Vec::new()),
-            |(mut counts, mut largest), (other, more)| {
-                counts.iter_mut().zip(other).for_each(|(a, b)| *a += b);
-                largest.extend(more);
-                (counts, largest)
-            },
-        );
-    let share = |count: usize| (count + 1) as f64 / (flips.count() + 1) as f64;
-    let mut sorted = largest;
-    sorted.sort_by(f64::total_cmp);
+    let found = Family::of(flips.count(), family.len(), |range| {
+        let sums = flips.rows(range).dot(&scaled);
+        let mut counts = vec![0; family.len()];
+        let of_pattern = |row: ArrayView1<'_, f64>| {
+            let mut largest = 0.0f64;
+            for (((sum, count), least), n) in row.iter().zip(&mut counts).zip(&alone).zip(&n) {
+                let u = sum * sum;
+                *count += usize::from(u >= *least);
+                largest = largest.max(size(u, *n));
+            }
+            largest
+        };
+        let largest = sums.rows().into_iter().map(of_pattern).collect();
+        (counts, largest)
+    });
     let mut tests = vec![None; differences.ncols()];
     for (at, c) in family.iter().enumerate() {
         let u = observed[at];
-        let least = reached(size(u, n[at]));
-        let above = sorted.len() - sorted.partition_point(|v| *v < least);
         let sign = scaled.column(at).sum().signum();
         tests[*c] = Some(FlipTest {
             t: if u == 0.0 { 0.0 } else { sign * t_squared(u, n[at]).sqrt() },
-            p: share(counts[at] as usize),
-            p_fwe: share(above),
+            p: found.p(at),
+            p_fwe: found.p_fwe(reached(size(u, n[at]))),
         });
     }
     tests

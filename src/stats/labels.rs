@@ -8,19 +8,16 @@
 //! Sources: Freedman & Lane, *Journal of Business & Economic Statistics* 1 (1983), 292–298; Winkler et al., *NeuroImage*
 //! 92 (2014), 381–397.
 
-use std::ops::Range;
-
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use super::family::Family;
 
 /// Most ways to deal the labels for which all are used.
 const EXACT_DEALS: u64 = 1 << 16;
-/// Permutations that one matrix product takes.
-const CHUNK: usize = 64;
 /// A label of which the covariates leave less than this share is told apart from them by rounding alone.
 const NOTHING_LEFT: f64 = 1e-9;
 
@@ -181,47 +178,32 @@ pub fn contrast_groups(
     let t2: Vec<f64> =
         (0..family.len()).map(|c| if varies[c] { t_of(observed[c], 0.0, squares[c]) } else { 0.0 }).collect();
     let least: Vec<f64> = t2.iter().map(|t| t * (1.0 - 1e-9) - 1e-12).collect();
-    let chunks: Vec<Range<usize>> =
-        (0..relabelings.count()).step_by(CHUNK).map(|from| from..(from + CHUNK).min(relabelings.count())).collect();
-    let (counts, mut largest) = chunks
-        .into_par_iter()
-        .map(|range| {
-            let orders: Vec<Vec<usize>> = range.map(|number| relabelings.order(number)).collect();
-            // x̃ᵀΠ as rows, and Qᵀ Π for each direction of the nuisance space.
-            let moved = |direction: ArrayView1<'_, f64>| {
-                let mut rows = Array2::zeros((orders.len(), n));
-                for (mut row, order) in rows.axis_iter_mut(Axis(0)).zip(&orders) {
-                    order.iter().enumerate().for_each(|(place, who)| row[*who] = direction[place]);
-                }
-                rows.dot(&e)
-            };
-            let along = moved(left.view());
-            let mut lost = Array2::<f64>::zeros(along.raw_dim());
-            for direction in basis.columns() {
-                lost.zip_mut_with(&moved(direction), |l, p| *l += p * p);
+    let found = Family::of(relabelings.count(), family.len(), |range| {
+        let orders: Vec<Vec<usize>> = range.map(|number| relabelings.order(number)).collect();
+        // x̃ᵀΠ as rows, and Qᵀ Π for each direction of the nuisance space.
+        let moved = |direction: ArrayView1<'_, f64>| {
+            let mut rows = Array2::zeros((orders.len(), n));
+            for (mut row, order) in rows.axis_iter_mut(Axis(0)).zip(&orders) {
+                order.iter().enumerate().for_each(|(place, who)| row[*who] = direction[place]);
             }
-            let mut counts = vec![0usize; family.len()];
-            let largest: Vec<f64> = (0..orders.len())
-                .map(|i| {
-                    (0..family.len()).filter(|c| varies[*c]).fold(0.0f64, |largest, c| {
-                        let t2 = t_of(along[[i, c]], lost[[i, c]], squares[c]);
-                        counts[c] += usize::from(t2 >= least[c]);
-                        largest.max(t2)
-                    })
-                })
-                .collect();
-            (counts, largest)
-        })
-        .reduce(
-            || (vec![0; family.len()], Vec::new()),
-            |(mut counts, mut largest), (other, more)| {
-                counts.iter_mut().zip(other).for_each(|(a, b)| *a += b);
-                largest.extend(more);
-                (counts, largest)
-            },
-        );
-    largest.sort_by(f64::total_cmp);
-    let share = |count: usize| (count + 1) as f64 / (relabelings.count() + 1) as f64;
+            rows.dot(&e)
+        };
+        let along = moved(left.view());
+        let mut lost = Array2::<f64>::zeros(along.raw_dim());
+        for direction in basis.columns() {
+            lost.zip_mut_with(&moved(direction), |l, p| *l += p * p);
+        }
+        let mut counts = vec![0; family.len()];
+        let of_order = |i: usize| {
+            (0..family.len()).filter(|c| varies[*c]).fold(0.0f64, |largest, c| {
+                let t2 = t_of(along[[i, c]], lost[[i, c]], squares[c]);
+                counts[c] += usize::from(t2 >= least[c]);
+                largest.max(t2)
+            })
+        };
+        let largest = (0..orders.len()).map(of_order).collect();
+        (counts, largest)
+    });
     let critical = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975);
     let mut contrasts = vec![None; y.ncols()];
     for (at, c) in family.iter().enumerate() {
@@ -233,8 +215,8 @@ pub fn contrast_groups(
             interval: (estimate - half, estimate + half),
             t: if t2[at] == 0.0 { 0.0 } else { estimate.signum() * t2[at].sqrt() },
             // Without variation every permutation gives the same.
-            p: if varies[at] { share(counts[at]) } else { 1.0 },
-            p_fwe: share(largest.len() - largest.partition_point(|v| *v < least[at])),
+            p: if varies[at] { found.p(at) } else { 1.0 },
+            p_fwe: found.p_fwe(least[at]),
         });
     }
     Some(contrasts)

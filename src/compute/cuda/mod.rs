@@ -26,5 +26,4 @@ pub use card::{Card, cards, driver_version};
 pub use compile::{compile_all, compiler};
 pub use gpu::{Cards, Gpu};
 pub use measure::{Measured, MeasuredShape};
-pub use permute::{Relabel, Scores, SignFlip};
 pub use sources::{SOURCES, Source};

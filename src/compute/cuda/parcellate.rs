@@ -12,13 +12,13 @@ use crate::error::Result;
 
 /// A sparse map of voxels to parcels, kept by parcel.
 #[derive(Debug, Clone, Copy)]
-pub struct SparseMap<'a> {
+pub(super) struct SparseMap<'a> {
     /// Where the entries of each parcel start; one more than parcels.
-    pub starts: &'a [u64],
+    pub(super) starts: &'a [u64],
     /// Voxel of each entry.
-    pub voxels: &'a [u32],
+    pub(super) voxels: &'a [u32],
     /// Weight of each entry.
-    pub weights: &'a [f32],
+    pub(super) weights: &'a [f32],
 }
 
 impl Gpu {
@@ -27,7 +27,7 @@ impl Gpu {
     ///
     /// # Errors
     /// `GP-01` for too little memory, `GP-02` when the card fails.
-    pub fn parcellate(
+    pub(super) fn parcellate(
         &self,
         volumes: ArrayView2<'_, f32>,
         map: SparseMap<'_>,

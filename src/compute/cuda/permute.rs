@@ -16,49 +16,49 @@ const PATTERNS: usize = 8;
 
 /// Which patterns of signs, and what a member's own statistic is.
 #[derive(Debug, Clone, Copy)]
-pub struct SignFlip<'a> {
+pub(super) struct SignFlip<'a> {
     /// All patterns over so few units, in order; else random ones.
-    pub exact: bool,
+    pub(super) exact: bool,
     /// Seed of random patterns.
-    pub seed: u64,
+    pub(super) seed: u64,
     /// Number of patterns; at most 65,535 · 8 in one call.
-    pub patterns: usize,
+    pub(super) patterns: usize,
     /// Values of each member (members), see the kernel.
-    pub n: &'a [f64],
+    pub(super) n: &'a [f64],
     /// What a pattern must reach to count (members).
-    pub least: &'a [f64],
+    pub(super) least: &'a [f64],
     /// Whether `u` itself is compared over members (one n for all).
-    pub uniform: bool,
+    pub(super) uniform: bool,
 }
 
 /// Permutations of units, and the contrast (Freedman–Lane).
 #[derive(Debug, Clone, Copy)]
-pub struct Relabel<'a> {
+pub(super) struct Relabel<'a> {
     /// Permutations (permutations, units): whose residual stands at each place.
-    pub orders: &'a [Vec<usize>],
+    pub(super) orders: &'a [Vec<usize>],
     /// What is left of the label, then the nuisance directions (1 + directions, units).
-    pub directions: ArrayView2<'a, f64>,
+    pub(super) directions: ArrayView2<'a, f64>,
     /// Residuals (units, outcomes).
-    pub residuals: ArrayView2<'a, f64>,
+    pub(super) residuals: ArrayView2<'a, f64>,
     /// Their sums of squares (outcomes).
-    pub squares: &'a [f64],
+    pub(super) squares: &'a [f64],
     /// Which outcomes vary (outcomes).
-    pub varies: &'a [bool],
+    pub(super) varies: &'a [bool],
     /// What a permutation must reach to count (outcomes).
-    pub least: &'a [f64],
+    pub(super) least: &'a [f64],
     /// Sum of squares of what is left of the label.
-    pub spread: f64,
+    pub(super) spread: f64,
     /// Degrees of freedom.
-    pub freedom: f64,
+    pub(super) freedom: f64,
 }
 
 /// What the permutations gave.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Scores {
+pub(super) struct Scores {
     /// Per member, how many permutations reach its own statistic.
-    pub counts: Vec<u32>,
+    pub(super) counts: Vec<u32>,
     /// Per permutation, the largest statistic of the family.
-    pub largest: Vec<f64>,
+    pub(super) largest: Vec<f64>,
 }
 
 impl Gpu {
@@ -66,7 +66,7 @@ impl Gpu {
     ///
     /// # Errors
     /// `GP-01` for too little memory or too many patterns at once, `GP-02` when the card fails.
-    pub fn sign_flips(&self, scaled: ArrayView2<'_, f64>, flip: &SignFlip<'_>) -> Result<Scores> {
+    pub(super) fn sign_flips(&self, scaled: ArrayView2<'_, f64>, flip: &SignFlip<'_>) -> Result<Scores> {
         let (units, members) = scaled.dim();
         assert!(flip.n.len() == members && flip.least.len() == members, "one statistic per member");
         assert!(!flip.exact || units <= 63, "exact patterns are the bits of one number");
@@ -97,7 +97,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::sign_flips`].
-    pub fn relabelings(&self, of: &Relabel<'_>) -> Result<Scores> {
+    pub(super) fn relabelings(&self, of: &Relabel<'_>) -> Result<Scores> {
         let (units, outcomes) = of.residuals.dim();
         assert!(of.directions.ncols() == units && of.directions.nrows() > 0, "directions of the units");
         assert!(
