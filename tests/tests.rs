@@ -19,6 +19,7 @@ mod nifti;
 mod parcellate;
 mod pickles;
 mod resample;
+mod resume;
 mod ridge;
 mod rois;
 mod runs;

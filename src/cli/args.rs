@@ -122,6 +122,10 @@ pub(super) struct CompareArgs {
     /// Replace a finished run at --out.
     #[arg(long)]
     pub overwrite: bool,
+    /// Go on from what a killed run of the same plan finished (layers, joint models, attested weights), with the same tables
+    /// in the end. Where nothing was finished it runs; where the run is complete it says so.
+    #[arg(long)]
+    pub resume: bool,
     /// Add so many untrained copies (seeds 0, 1, …) of the first checkpoint's architecture as a baseline.
     #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
     pub untrained: u64,

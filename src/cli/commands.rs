@@ -12,7 +12,7 @@ use super::messages::{note, problems, say};
 use super::progress::Progress;
 use crate::encoder::{Checkpoint, CheckpointSpec};
 use crate::error::{Code, Error, Problems, Status, Warning, first_five};
-use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared, Want};
+use crate::pipeline::{self, ArrayFit, Destination, ExtractPlan, Finished, Prepared, Resume, Want};
 use crate::report;
 use crate::store::{StateCache, default_cache_folder};
 use crate::study::{CheckpointList, InferenceFlags, LayerSelection, Overrides, Plan};
@@ -156,14 +156,19 @@ fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
         rois: args.rois.flags(),
         ..overrides(&args.shared)
     };
+    let resume = Resume { wanted: args.resume, command: None };
+    let to = Destination { out: &args.out, overwrite: args.overwrite, resume };
     let finished = match &args.study {
         Some(study) => {
             let plan = plan(&args.checkpoints, &args.list, study, &overrides)?;
             let cache = open_cache(&args.cache)?;
-            pipeline::compare(plan, &args.out, args.overwrite, cache.as_ref(), &progress)?
+            pipeline::compare(plan, &to, cache.as_ref(), &progress)?
         }
-        None => pipeline::compare_demo(&args.out, &overrides, args.overwrite, &progress)?,
+        None => pipeline::compare_demo(&to, &overrides, &progress)?,
     };
+    if finished.before {
+        note(&format!("{} is finished: this plan made it, nothing is to be done", finished.folder.display()));
+    }
     warnings(&finished.record.warnings);
     if args.shared.json {
         say(&summary(&finished).to_string());

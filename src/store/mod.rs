@@ -1,8 +1,14 @@
-//! Where things are kept: the run directory, and the cache of hidden states.
+//! Where things are kept: the run directory, the units of runs that are not finished, and the cache of hidden states.
 
 mod cache;
+mod claims;
+mod lock;
 mod run_dir;
+mod units;
 
 pub use cache::{CacheContent, StateCache, default_cache_folder};
-pub use run_dir::RunDir;
+pub use claims::{Claims, Holding, Shard, holdings};
+pub use lock::Lock;
 pub(crate) use run_dir::readable_by_all;
+pub use run_dir::{RECORD, RunDir};
+pub use units::{Command, Found, PlanDifference, UnitFolder, UnitsPlan, differences};
