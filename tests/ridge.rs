@@ -2,6 +2,7 @@
 
 mod banded;
 mod properties;
+mod sharing;
 
 use std::path::{Path, PathBuf};
 

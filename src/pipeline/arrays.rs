@@ -130,7 +130,8 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
         let held = y.iter().map(Response::bytes).sum::<u64>() + (x.len() * 8) as u64 + together.bytes();
         let memory = engine_memory(memory, held, x.dim(), &responses, &grid, folds.count())?;
         let (components, offload) = (plan.components, offload.clone());
-        let options = Options { precision: plan.precision, memory: Some(memory), scale, components, offload };
+        let options =
+            Options { precision: plan.precision, memory: Some(memory), scale, components, offload, sharing: None };
         let clock = std::time::Instant::now();
         if let (Some(bands), None) = (&bands, &plan.band_scales) {
             let search = Search { bands, weights: random_weights(bands.count(), plan.draws, plan.seed), folds: &folds };
@@ -154,6 +155,7 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
         components: plan.components,
         offload: offload.clone(),
         scale: None,
+        sharing: None,
     };
     let (combined, weights) = together.fit(&responses, &folds, &grid, &options, watch)?;
     for (name, found, report) in combined {

@@ -335,7 +335,7 @@ fn fit_draw<T: Real>(
         return Ok(None);
     }
     let used: Vec<(usize, f64)> = engine.wide.values.iter().copied().enumerate().filter(|(i, _)| used[*i]).collect();
-    let fit = Refit::new(engine.system(&[fold], Some(bands)), &used, targets)?;
+    let fit = Refit::new(engine.system(&[fold], Some(bands), false), &used, targets)?;
     if let Refit::Eigen(_) = fit {
         engine.decompositions.fetch_add(1, Ordering::Relaxed);
     }
