@@ -15,7 +15,7 @@ use crate::support::{brainscore, hostile_dir};
 
 /// The codes that have a case here.
 pub fn codes() -> Vec<Code> {
-    vec![Code::Od07]
+    vec![Code::Od07, Code::Od08]
 }
 
 /// Interrupts the work after so many fits.
@@ -53,7 +53,7 @@ fn run(
     let specs = [format!("m={model}"), format!("u=untrained:1:{model}")];
     let specs = specs.iter().map(|s| CheckpointSpec::parse(s).unwrap()).collect();
     let plan = Plan::new(&study.path("study.toml"), specs, overrides).map_err(|mut e| Problems::from(e.remove(0)))?;
-    let resume = Resume { wanted: resume, command: None };
+    let resume = Resume { wanted: resume, ..Resume::default() };
     compare(plan, &Destination { out: &study.path("out"), overwrite, resume }, None, watch)
 }
 
@@ -77,7 +77,7 @@ fn tables(folder: &Path) -> Vec<(String, Vec<u8>)> {
     files.map(|name| (name.clone(), std::fs::read(folder.join(&name)).unwrap())).collect()
 }
 
-fn assert_same(a: &Path, b: &Path) {
+pub fn assert_same(a: &Path, b: &Path) {
     let (a, b) = (tables(a), tables(b));
     assert_eq!(a.iter().map(|f| &f.0).collect::<Vec<_>>(), b.iter().map(|f| &f.0).collect::<Vec<_>>());
     assert!(a.len() > 15);
@@ -176,7 +176,8 @@ fn a_finished_run_is_told_from_another() {
     let first = run(&study, &Overrides::default(), (true, false), &Quiet).unwrap();
     assert!(!first.before, "nothing was there to go on from: it ran");
     let second = run(&study, &Overrides::default(), (true, false), &Quiet).unwrap();
-    assert!(second.before && second.record == first.record);
+    assert!(second.before && second.record.identity == first.record.identity);
+    assert_eq!(second.record.comparison.best_layers, first.record.comparison.best_layers);
     let other = Overrides { layers: Some("1".to_owned()), ..Overrides::default() };
     let refused = run(&study, &other, (true, false), &Quiet).unwrap_err();
     assert_eq!(codes_of(&refused), ["OD-01", "OD-01"], "the layers of two checkpoints: {refused}");

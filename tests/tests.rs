@@ -23,6 +23,7 @@ mod resume;
 mod ridge;
 mod rois;
 mod runs;
+mod shards;
 mod states;
 mod support;
 mod tokenizers;

@@ -55,6 +55,16 @@ impl<'a> States<'a> {
         Ok(())
     }
 
+    /// Gives the memory of a checkpoint's states back.
+    pub fn release(&mut self, checkpoint: usize) {
+        self.held[checkpoint] = None;
+    }
+
+    /// Whether the states of a checkpoint are in memory.
+    pub fn holds(&self, checkpoint: usize) -> bool {
+        self.held[checkpoint].is_some()
+    }
+
     /// One layer of a checkpoint, and how its states were come by.
     pub fn layer(&self, checkpoint: usize, layer: Layer) -> Result<(Cow<'_, Pooled>, ExtractionRecord)> {
         if let Some((layers, record)) = &self.held[checkpoint]

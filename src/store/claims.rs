@@ -117,6 +117,11 @@ fn names(folder: &Path) -> BTreeSet<String> {
     all.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
 }
 
+/// The units of a folder that no share has claimed.
+pub fn open_claims(units: &Path) -> BTreeSet<String> {
+    names(&units.join(CLAIMS).join(OPEN))
+}
+
 /// Who has claimed what in a folder of units, by share.
 pub fn holdings(units: &Path) -> Vec<Holding> {
     let folder = units.join(CLAIMS);

@@ -7,7 +7,7 @@ mod run_dir;
 mod units;
 
 pub use cache::{CacheContent, StateCache, default_cache_folder};
-pub use claims::{Claims, Holding, Shard, holdings};
+pub use claims::{Claims, Holding, Shard, holdings, open_claims};
 pub use lock::Lock;
 pub(crate) use run_dir::readable_by_all;
 pub use run_dir::{RECORD, RunDir};

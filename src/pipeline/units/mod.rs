@@ -8,6 +8,9 @@
 //! beside its output, a changed study needs no clearing up, and the old units stay until the first new one is finished.
 
 mod identity;
+mod share;
+mod standing;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,6 +19,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(super) use identity::identity;
+pub use share::{Shared, share};
+pub use standing::{ShardStanding, Standing, standing};
 
 use super::fit::SpaceFit;
 use super::metrics::Measured;
@@ -71,13 +76,26 @@ binary_by_json!(ExtractionRecord, AuditFinding, Attestation);
 pub struct Resume {
     /// Go on from finished units, and take a finished run of the same plan for done.
     pub wanted: bool,
+    /// What to do about units that are not there.
+    pub missing: Missing,
     /// The command line, for processes that take part later.
     pub command: Option<Command>,
+}
+
+/// What to do about units that are not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// Compute them.
+    #[default]
+    Compute,
+    /// Refuse, and say who has them.
+    Refuse,
 }
 
 /// The units of a run: those that were found, and those that it adds.
 pub(super) struct Units {
     place: Option<Place>,
+    missing: Missing,
     reused: AtomicUsize,
     damaged: AtomicUsize,
     unwritten: AtomicUsize,
@@ -97,6 +115,7 @@ impl Units {
     pub fn none() -> Units {
         Units {
             place: None,
+            missing: Missing::Compute,
             reused: AtomicUsize::new(0),
             damaged: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
@@ -127,9 +146,12 @@ impl Units {
         if resume.wanted {
             if let Some(then) = UnitFolder::plan(&path)? {
                 same(&then, &plan, &path)?;
+                if resume.missing == Missing::Refuse {
+                    standing::all_there(prepared, &path)?;
+                }
                 prepared.plan.memory = then.memory;
                 watch.tell(&format!("resuming: {there} of {} units are finished", expected(prepared)));
-                return Ok(Units::of_plan(path, then));
+                return Ok(Units { missing: resume.missing, ..Units::of_plan(path, then) });
             }
         } else if there > 0 {
             watch.tell(&format!(
@@ -145,6 +167,10 @@ impl Units {
     pub fn of<T: Binary>(&self, unit: Unit, make: impl FnOnce() -> Result<T>) -> Result<T> {
         if let Some(found) = self.get(unit) {
             return Ok(found);
+        }
+        if self.missing == Missing::Refuse {
+            // It was there when the run began.
+            return Err(Error::new(Code::Od08, unit, "is damaged and was removed").hint("Give --compute-missing"));
         }
         let made = make()?;
         self.keep(unit, &made);
