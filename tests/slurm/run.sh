@@ -2,7 +2,7 @@
 # A Slurm of one host for one comparison in shards: an array job, one shard killed on the way, a merge, and the tables
 # compared with those of a single run.
 #
-#   tests/slurm/run.sh [--program FILE] [--shards N] [--checkpoints N] [--layers LIST] [--demo DIR] [--work DIR] [--install]
+#   tests/slurm/run.sh [--program FILE] [--shards N] [--checkpoints N] [--layers LIST] [--unique LAYERS] [--demo DIR] [--work DIR] [--install]
 #
 # Needs slurmctld, slurmd, the client commands and munged, and root. Says `skipped: …` and ends with status 77 where they are
 # absent; installs them (Debian's packages) only with --install. All of it lives in --work, on ports of its own, and ends
@@ -10,13 +10,14 @@
 set -euo pipefail
 
 program=$(dirname "$0")/../../target/release/brainscore
-shards=8 checkpoints=8 layers=all demo='' work='' install=no
+shards=8 checkpoints=8 layers=all unique=best demo='' work='' install=no
 while (($#)); do
     case $1 in
         --program) program=$2; shift 2 ;;
         --shards) shards=$2; shift 2 ;;
         --checkpoints) checkpoints=$2; shift 2 ;;
         --layers) layers=$2; shift 2 ;;
+        --unique) unique=$2; shift 2 ;;
         --demo) demo=$2; shift 2 ;;
         --work) work=$2; shift 2 ;;
         --install) install=yes; shift ;;
@@ -115,7 +116,7 @@ fi
         printf '[[checkpoint]]\nlabel="untrained-%s"\npath="untrained:%s:%s/checkpoints/base"\nbase="base"\n' $i $i "$demo"
     done
 } >list.toml
-plan=(--checkpoints list.toml --study "$demo/study.toml" --layers "$layers" --threads 1 --no-cache)
+plan=(--checkpoints list.toml --study "$demo/study.toml" --layers "$layers" --unique "$unique" --threads 1 --no-cache)
 SECONDS=0
 "$program" compare "${plan[@]}" --out single >/dev/null 2>&1
 echo "one run, one thread: $SECONDS s"
