@@ -178,6 +178,8 @@ fn a_real_slurm_runs_the_shards() {
             "3",
             "--layers",
             "0,3,6",
+            "--unique",
+            "none",
         ])
         .arg("--demo")
         .arg(crate::cli::demo().join("out/demo"))
