@@ -1,9 +1,10 @@
 //! A run directory is written beside its final place and appears there by one rename: it is whole or absent.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::lock::Lock;
 use crate::error::{Code, Error, Result};
 use crate::io::atomic::{sync_directory, write_error};
 
@@ -40,7 +41,7 @@ impl Owned<'static> {
 pub struct RunDir {
     target: PathBuf,
     staging: PathBuf,
-    lock: Lock,
+    _lock: Lock,
     replace: bool,
 }
 
@@ -77,7 +78,8 @@ impl RunDir {
             }
             check_content(target, overwrite, owned)?;
         }
-        tempfile::Builder::new().prefix(".brainscore-probe-").tempdir_in(&parent).map_err(|e| {
+        // A file without a name: nothing of it can be left, even by a kill at this moment.
+        tempfile::tempfile_in(&parent).map_err(|e| {
             Error::new(Code::Od02, parent.display(), format!("cannot be written to: {e}"))
                 .hint("Choose another --out")
                 .source(e)
@@ -99,12 +101,13 @@ impl RunDir {
     /// As [`RunDir::stage`].
     pub fn stage_as(target: &Path, overwrite: bool, owned: Owned<'_>) -> Result<RunDir> {
         RunDir::check_as(target, overwrite, owned)?;
-        let parent = parent_of(target)?;
-        let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).ok_or_else(|| nameless(target))?;
-        let lock = Lock::take(parent.join(format!(".{name}.lock")), target)?;
+        let (parent, name) = parent_and_name(target)?;
+        let name = name.to_string_lossy();
+        let lock = Lock::alone(&parent.join(format!(".{name}.lock")), target, "is being written by ")?;
         let partial = format!(".{name}.partial-");
+        let leftovers = [partial.as_str(), &format!(".{name}.units-")];
         for entry in fs::read_dir(&parent).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&partial) {
+            if leftovers.iter().any(|prefix| entry.file_name().to_string_lossy().starts_with(prefix)) {
                 fs::remove_dir_all(entry.path()).ok();
             }
         }
@@ -113,9 +116,19 @@ impl RunDir {
             .tempdir_in(&parent)
             .map_err(|e| write_error(&parent, "creating a directory in", e))?
             .keep();
-        let run = RunDir { target: target.to_owned(), staging, lock, replace: target.exists() };
+        let run = RunDir { target: target.to_owned(), staging, _lock: lock, replace: target.exists() };
         readable_by_all(&run.staging)?;
         Ok(run)
+    }
+
+    /// Says that several processes work for the output at `target`, until the lock is dropped: none of them, nor another
+    /// one, can write the output itself meanwhile.
+    ///
+    /// # Errors
+    /// `OD-06` when a process is writing it.
+    pub fn share(target: &Path) -> Result<Lock> {
+        let (parent, name) = parent_and_name(target)?;
+        Lock::shared(&parent.join(format!(".{}.lock", name.to_string_lossy())), target)
     }
 
     /// Where to write.
@@ -125,6 +138,11 @@ impl RunDir {
 
     /// Makes the run appear under its final name.
     pub fn commit(self) -> Result<()> {
+        self.commit_and(|| ())
+    }
+
+    /// The same, and then `after`, before another process can take the place.
+    pub fn commit_and(self, after: impl FnOnce()) -> Result<()> {
         let parent = parent_of(&self.target)?;
         sync_directory(&self.staging)?;
         if self.replace && fs::read_dir(&self.target).is_ok_and(|mut d| d.next().is_some()) {
@@ -133,27 +151,32 @@ impl RunDir {
         } else {
             fs::rename(&self.staging, &self.target).map_err(|e| write_error(&self.target, "renaming to", e))?;
         }
-        sync_directory(&parent)
+        sync_directory(&parent)?;
+        after();
+        Ok(())
     }
 }
 
 impl Drop for RunDir {
     fn drop(&mut self) {
+        // The lock is released after this.
         fs::remove_dir_all(&self.staging).ok();
-        self.lock.release();
     }
 }
 
 fn parent_of(target: &Path) -> Result<PathBuf> {
-    if target.file_name().is_none() {
-        return Err(nameless(target));
-    }
+    parent_and_name(target).map(|(parent, _)| parent)
+}
+
+/// The directory that a place lies in, which must be there, and the place's own name.
+pub(super) fn parent_and_name(target: &Path) -> Result<(PathBuf, &OsStr)> {
+    let Some(name) = target.file_name() else { return Err(nameless(target)) };
     let parent = match target.parent() {
         Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
         _ => PathBuf::from("."),
     };
     if parent.is_dir() {
-        return Ok(parent);
+        return Ok((parent, name));
     }
     let found = if parent.exists() { "is no directory" } else { "does not exist" };
     Err(Error::new(Code::Od02, parent.display(), found)
@@ -284,72 +307,15 @@ fn exchange_in_steps(staging: &Path, target: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(unix)]
-fn readable_by_all(path: &Path) -> Result<()> {
+pub(crate) fn readable_by_all(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
         .map_err(|e| write_error(path, "setting permissions of", e))
 }
 
 #[cfg(not(unix))]
-fn readable_by_all(_: &Path) -> Result<()> {
+pub(crate) fn readable_by_all(_: &Path) -> Result<()> {
     Ok(())
-}
-
-/// An operating-system lock: it vanishes with its process, whatever happens to it.
-#[derive(Debug)]
-struct Lock {
-    file: File,
-    path: PathBuf,
-}
-
-impl Lock {
-    fn take(path: PathBuf, target: &Path) -> Result<Lock> {
-        let io = |e: std::io::Error| write_error(&path, "locking", e);
-        loop {
-            let mut file =
-                File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
-            if let Err(error) = file.try_lock() {
-                if let TryLockError::Error(e) = error {
-                    return Err(io(e));
-                }
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).ok();
-                let holder =
-                    if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-                return Err(Error::new(Code::Od06, target.display(), format!("is being written by {holder}"))
-                    .hint("Wait for it, or choose another --out"));
-            }
-            // The holder before us may have removed the file between our opening and locking it: look again.
-            if same_file(&file, &path) {
-                file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
-                writeln!(file, "process {} on {}", std::process::id(), host()).map_err(io)?;
-                return Ok(Lock { file, path });
-            }
-        }
-    }
-
-    fn release(&self) {
-        fs::remove_file(&self.path).ok();
-        self.file.unlock().ok();
-    }
-}
-
-#[cfg(unix)]
-fn same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn same_file(_: &File, path: &Path) -> bool {
-    path.exists()
-}
-
-fn host() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "this host".to_owned(), |h| h.trim().to_owned())
 }
 
 #[cfg(test)]
