@@ -181,8 +181,6 @@ fn a_real_slurm_runs_the_shards() {
             "--unique",
             "none",
         ])
-        .arg("--demo")
-        .arg(crate::cli::demo().join("out/demo"))
         .arg("--work")
         .arg(work.path().join("it's a place"))
         .output()
