@@ -183,6 +183,8 @@ codes! {
     Od03 = "OD-03", Usage, "the output lies inside an input or holds one";
     Od05 = "OD-05", Input, "an input is missing, unreadable or no regular file";
     Od06 = "OD-06", Environment, "another run is writing to this output directory";
+    Od07 = "OD-07", Environment, "the unfinished run at the output place has another plan";
+    Od08 = "OD-08", Environment, "units of an unfinished run are missing";
     Fl01 = "FL-01", Device, "the device that was asked for is not there";
     Fl02 = "FL-02", Usage, "a flag's value is out of range";
     Rr01 = "RR-01", Input, "run.json cannot be read back";

@@ -51,6 +51,10 @@ pub struct RunRecord {
     /// For the demo: what was planted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planted: Option<Planted>,
+    /// What decides the bytes of the tables, by name: settings as they were in force, files and data by digest. A run of
+    /// another plan is told by it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub identity: BTreeMap<String, String>,
     /// The results.
     pub comparison: Comparison,
 }

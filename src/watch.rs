@@ -10,6 +10,8 @@ pub trait Watch: Sync {
     fn advance(&self, units: u64);
     /// The stage is over.
     fn end(&self);
+    /// Something to know while the work goes on.
+    fn tell(&self, _: &str) {}
     /// An error when the work should stop now. Long loops ask between units.
     fn check(&self) -> Result<()>;
 }

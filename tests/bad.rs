@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::support::brainscore;
 use crate::support::corpus::{self, Observed};
 use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
-use crate::{atlas, bad_bold, batch, gifti, neurosynth, rois, runs, windows};
+use crate::{atlas, bad_bold, batch, gifti, neurosynth, resume, rois, runs, windows};
 
 struct Case {
     name: &'static str,
@@ -470,8 +470,8 @@ const ELSEWHERE: &[(Code, &str)] = &[
     (Code::Io01, "io::atomic::tests and a full disk, which a test cannot make everywhere"),
     (Code::In01, "weights_that_change_after_the_check_are_noticed"),
     (Code::Nu01, "compute::cpu::dense::tests::eigendecompositions_reconstruct"),
-    (Code::Ix01, "cli::an_interrupt_leaves_nothing"),
-    (Code::Ix02, "cli::an_interrupt_leaves_nothing"),
+    (Code::Ix01, "cli::an_interrupt_leaves_nothing_but_finished_units"),
+    (Code::Ix02, "cli::an_interrupt_leaves_nothing_but_finished_units"),
 ];
 
 /// The tests that stand for a code without a case.
@@ -491,6 +491,7 @@ const OTHERS: &[fn() -> Vec<Code>] = &[
     batch::codes,
     gifti::codes,
     neurosynth::codes,
+    resume::codes,
     rois::codes,
     runs::codes,
     windows::codes,

@@ -9,6 +9,7 @@ use crate::encoder::{Context, LongText, Pooling};
 use crate::encoding::MetricName;
 use crate::encoding::engine::Precision;
 use crate::pipeline::{Combine, Want};
+use crate::store::Shard;
 use crate::study::{FoldKind, UniqueLayers};
 
 const EXAMPLES: &str = "\
@@ -80,6 +81,14 @@ pub(super) enum Command {
     /// Rebuild figures and report of a finished run, or merge several runs of one study into one comparison.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Make the results of a comparison whose units were computed in shares (`compare --shard i/n`), or were left by a killed run.
+    #[command(after_help = super::shards::MERGE_EXAMPLES)]
+    Merge(super::shards::MergeArgs),
+    /// Say how far the shares of a comparison are.
+    Progress(super::shards::ProgressArgs),
+    /// Write, and submit, a comparison in shares as an array job for Slurm.
+    #[command(after_help = super::slurm::EXAMPLES)]
+    Slurm(Box<super::slurm::SlurmArgs>),
     /// Turn BOLD runs into one series per parcel of an atlas.
     #[command(after_help = super::parcellate::EXAMPLES)]
     Parcellate(Box<super::parcellate::ParcellateArgs>),
@@ -125,6 +134,14 @@ pub(super) struct CompareArgs {
     /// Replace a finished run at --out.
     #[arg(long)]
     pub overwrite: bool,
+    /// Go on from what a killed run of the same plan finished (layers, joint models, attested weights), with the same tables
+    /// in the end. Where nothing was finished it runs; where the run is complete it says so.
+    #[arg(long)]
+    pub resume: bool,
+    /// Compute one of n shares of the units, beside others that do the same for the same --out; `brainscore merge` then makes
+    /// the results. A share that was killed is started again with the same command.
+    #[arg(long, value_name = "I/N", conflicts_with = "demo", value_parser = Shard::parse)]
+    pub shard: Option<Shard>,
     /// Add so many untrained copies (seeds 0, 1, …) of the first checkpoint's architecture as a baseline.
     #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
     pub untrained: u64,
@@ -420,7 +437,7 @@ fn want(text: &str) -> Result<Want, String> {
 }
 
 /// A size such as `500M`, `10G` or a number of bytes.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = match text.char_indices().last() {
         Some((at, 'K' | 'k')) => (&text[..at], 1 << 10),
         Some((at, 'M' | 'm')) => (&text[..at], 1 << 20),

@@ -13,7 +13,7 @@ use super::messages::{note, problems, say};
 use super::progress::Progress;
 use crate::encoder::{Checkpoint, CheckpointSpec};
 use crate::error::{Code, Error, Problems, Status, Warning, first_five};
-use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared, Want};
+use crate::pipeline::{self, ArrayFit, Destination, ExtractPlan, Finished, Missing, Prepared, Resume, Want};
 use crate::report;
 use crate::store::{StateCache, clear_kept, default_cache_folder, kept};
 use crate::study::{CheckpointList, InferenceFlags, LayerSelection, Overrides, Plan};
@@ -23,7 +23,7 @@ pub(super) fn run(args: Args) -> Option<Status> {
     let (result, json) = match args.command {
         Command::Compare(args) => {
             let json = args.shared.json;
-            match compare(args) {
+            match compare(args, Missing::Compute) {
                 Ok(status) => return status,
                 Err(problems) => (Err(problems), json),
             }
@@ -48,6 +48,12 @@ pub(super) fn run(args: Args) -> Option<Status> {
         Command::Extract(args) => (extract(&args), false),
         Command::Cache(args) => (cache(&args), false),
         Command::Report(args) => (rebuild(&args), false),
+        Command::Merge(args) => match super::shards::merge(&args) {
+            Ok(status) => return status,
+            Err(problems) => (Err(problems), false),
+        },
+        Command::Progress(args) => (super::shards::progress(&args), args.json),
+        Command::Slurm(args) => (super::slurm::run(&args), args.compare.shared.json),
         Command::Parcellate(args) => match super::parcellate::run(&args) {
             Ok(status) => return status,
             Err(problems) => (Err(problems), args.json),
@@ -148,23 +154,26 @@ pub(super) fn plan(
 }
 
 /// Status `Partial` when something was left out by name, or changed meanwhile.
-fn compare(args: CompareArgs) -> Result<Option<Status>, Problems> {
+pub(super) fn compare(args: CompareArgs, missing: Missing) -> Result<Option<Status>, Problems> {
+    if let Some(shard) = args.shard {
+        return super::shards::share(&args, shard);
+    }
     threads(args.shared.threads)?;
     let progress = Progress::new();
-    let overrides = Overrides {
-        untrained: args.untrained,
-        metrics: args.metrics,
-        rois: args.rois.flags(),
-        ..overrides(&args.shared)
-    };
+    let overrides = super::shards::comparison(&args);
+    let resume = Resume { wanted: args.resume, missing, command: super::shards::command() };
+    let to = Destination { out: &args.out, overwrite: args.overwrite, resume };
     let finished = match &args.study {
         Some(study) => {
             let plan = plan(&args.checkpoints, &args.list, study, &overrides)?;
             let cache = open_cache(&args.cache)?;
-            pipeline::compare(plan, &args.out, args.overwrite, cache.as_ref(), &progress)?
+            pipeline::compare(plan, &to, cache.as_ref(), &progress)?
         }
-        None => pipeline::compare_demo(&args.out, &overrides, args.overwrite, &progress)?,
+        None => pipeline::compare_demo(&to, &overrides, &progress)?,
     };
+    if finished.before {
+        note(&format!("{} is finished: this plan made it, nothing is to be done", finished.folder.display()));
+    }
     warnings(&finished.record.warnings);
     if args.shared.json {
         say(&summary(&finished).to_string());

@@ -14,6 +14,8 @@ mod progress;
 mod resample;
 mod rois;
 mod selftest;
+mod shards;
+mod slurm;
 mod windows;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

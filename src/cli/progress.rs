@@ -66,6 +66,10 @@ impl Watch for Progress {
         self.bar().finish_and_clear();
     }
 
+    fn tell(&self, text: &str) {
+        self.bar().suspend(|| super::messages::note(text));
+    }
+
     fn check(&self) -> Result<()> {
         match self.signal.load(Ordering::Relaxed) as i32 {
             SIGINT => Err(Error::new(Code::Ix01, "brainscore", "interrupted").hint("Nothing was written")),

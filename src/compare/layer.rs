@@ -7,6 +7,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use super::{Baseline, Difference, Inference, Point, TargetMeans, Unit};
 use crate::encoding::{GroupSums, Reason, Score, ScoreName, TargetScores};
 use crate::ids::{Layer, TargetId};
+use crate::io::binary::binary;
 use crate::stats::bootstrap::{
     Interval, Resamples, bca, expanded, mean_intervals, two_way, weighted_means, weighted_within,
 };
@@ -40,6 +41,9 @@ pub struct ByGroup {
     /// The outer fold of each group.
     pub fold: Vec<usize>,
 }
+
+binary!(LayerFit { scores, groups, by_group, by_roi, joint });
+binary!(ByGroup { gains, shares, inner, fold });
 
 /// What one subject's fit gives to [`ByGroup`].
 #[derive(Debug)]
@@ -122,6 +126,13 @@ impl LayerFit {
     /// Number of units that a bootstrap resamples.
     pub fn n_units(&self) -> usize {
         self.groups.as_ref().map_or(self.scores.len(), GroupSums::groups)
+    }
+
+    /// The mean over subjects of the mean over targets: what [`super::Comparison::best_layer`] goes by.
+    pub fn mean(&self, name: ScoreName) -> Score {
+        let own = weighted_within(&self.matrix(name), &super::units::ones(self));
+        let mean = weighted_means(&Array2::ones((1, own.nrows())), &own)[[0, 0]];
+        Score::from_nan(mean, self.first_reason(name))
     }
 
     /// Scores (subjects, targets); NaN where undefined.

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, Result};
+use crate::io::binary::binary;
 
 /// The grid of ridge penalties, ascending.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,6 +11,8 @@ pub struct AlphaGrid {
     /// Whether the user gave them. A default grid is widened once when too many targets sit at its edge; a user's never.
     pub given: bool,
 }
+
+binary!(AlphaGrid { values, given });
 
 /// Share of choices at an edge of the grid above which a run warns, and widens a default grid.
 pub const EDGE_LIMIT: f64 = 0.05;

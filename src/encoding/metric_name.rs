@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::io::binary::binary_by_json;
+
 /// Scores beyond those of single targets: of whole patterns, and of geometries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -18,6 +20,8 @@ pub enum MetricName {
     /// Debiased linear centred kernel alignment.
     Cka,
 }
+
+binary_by_json!(MetricName);
 
 impl MetricName {
     /// All of them.

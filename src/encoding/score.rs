@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::io::binary::{Binary, binary_by_json};
+
 /// A score of one target, or why it has none. Never NaN, never a stand-in 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -41,6 +43,22 @@ pub enum Reason {
     NotComputed,
     /// The interval of the ceiling that a score would be divided by includes 0, or there is none.
     CeilingNotAboveZero,
+}
+
+binary_by_json!(Reason);
+
+impl Binary for Score {
+    fn write(&self, to: &mut Vec<u8>) {
+        self.value().is_some().write(to);
+        match self {
+            Score::Value(value) => value.write(to),
+            Score::Undefined { undefined } => undefined.write(to),
+        }
+    }
+
+    fn read(from: &mut &[u8]) -> Option<Score> {
+        if bool::read(from)? { f64::read(from).map(Score::Value) } else { Reason::read(from).map(Score::undefined) }
+    }
 }
 
 impl fmt::Display for Reason {

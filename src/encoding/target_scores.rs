@@ -6,6 +6,7 @@ use pulp::{Arch, NullaryFnOnce};
 use super::cv::CvFit;
 use super::folds::Folds;
 use super::score::{Reason, Score, ScoreName};
+use crate::io::binary::binary;
 use crate::stats;
 
 /// Fewest rows of a test fold for which a correlation means anything.
@@ -42,6 +43,10 @@ pub struct FoldScore {
     /// The alpha chosen for this fold.
     pub alpha: f64,
 }
+
+binary!(TargetScores { n, cod, cod_test_mean, r, alpha_median, alpha_at_edge, per_fold });
+binary!(FoldScore { r, cod, alpha });
+binary!(GroupSums { fold, folds, rows, error, about_train, y, p, yy, pp, yp });
 
 impl TargetScores {
     /// A score by its name.

@@ -116,6 +116,13 @@ impl Write for Sink<'_> {
     }
 }
 
+/// Writes to a file that is held open elsewhere.
+pub fn write_all(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    let admitted = admit(Operation::Write, bytes.len())?;
+    file.write_all(&bytes[..admitted])?;
+    if admitted < bytes.len() { write_all(file, &bytes[admitted..]) } else { Ok(()) }
+}
+
 /// As [`fs::create_dir`].
 pub fn create_dir(path: &Path) -> io::Result<()> {
     admit(Operation::Takes, 0)?;
@@ -138,9 +145,21 @@ pub fn temporary_file(prefix: &str, folder: &Path) -> io::Result<NamedTempFile> 
 }
 
 /// A new folder in another one, removed when dropped.
-pub fn temporary_folder(prefix: &str, parent: &Path) -> io::Result<TempDir> {
+pub fn temporary_folder(prefix: impl AsRef<std::ffi::OsStr>, parent: &Path) -> io::Result<TempDir> {
     admit(Operation::Takes, 0)?;
-    tempfile::Builder::new().prefix(prefix).tempdir_in(parent)
+    tempfile::Builder::new().prefix(prefix.as_ref()).tempdir_in(parent)
+}
+
+/// Whether a folder can be written to. A file without a name: nothing of it can be left, even by a kill at this moment.
+pub fn try_writing(folder: &Path) -> io::Result<()> {
+    admit(Operation::Takes, 0)?;
+    tempfile::tempfile_in(folder).map(drop)
+}
+
+/// An empty file.
+pub fn create_empty(path: &Path) -> io::Result<()> {
+    admit(Operation::Takes, 0)?;
+    File::create(path).map(drop)
 }
 
 /// A new folder where the system keeps such, removed when dropped.
@@ -185,10 +204,10 @@ fn no_link(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     options
 }
 
-/// Takes the lock of a file, without waiting.
-pub fn try_lock(file: &File) -> Result<(), fs::TryLockError> {
+/// Takes the lock of a file, alone or shared, without waiting.
+pub fn try_lock(file: &File, shared: bool) -> Result<(), fs::TryLockError> {
     admit(Operation::Lock, 0).map_err(fs::TryLockError::Error)?;
-    file.try_lock()
+    if shared { file.try_lock_shared() } else { file.try_lock() }
 }
 
 /// As [`fs::rename`].

@@ -1,6 +1,7 @@
 //! Bytes ↔ values: bounded reading, atomic writing, digests, arrays and tables. No science here.
 
 pub mod atomic;
+pub mod binary;
 pub mod bounded;
 pub mod disk;
 pub mod download;

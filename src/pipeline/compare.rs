@@ -10,8 +10,10 @@ use rayon::prelude::*;
 use super::attest::attest_all;
 use super::audit;
 use super::ceiling_tables;
+use super::destination::{Destination, apart};
 use super::edges::Edges;
 use super::fit::{SpaceFit, fit_space};
+use super::gather::States;
 use super::maps;
 use super::metrics::{self, Metrics};
 use super::outputs::{self, CheckpointFits};
@@ -19,15 +21,14 @@ use super::preflight::{Prepared, prepare};
 use super::recheck::{self, Checked};
 use super::report;
 use super::rois;
-use super::rows;
+use super::run_record::described;
 use super::states::Pooled;
 use super::summary_table;
 use super::target_table;
 use super::unique::add_unique;
+use super::units::{self, Fitted, Unit, Units};
 use crate::compare::{Ceiling, Comparison, LayerFit, baselines, ceilings, compare_layer};
-use crate::compute::cpu::{self, blas_description, single_threaded_blas};
-use crate::compute::device::Offload;
-use crate::encoder::Attestation;
+use crate::compute::cpu::{self, single_threaded_blas};
 use crate::encoding::AlphaGrid;
 use crate::encoding::ceiling::SubjectRows;
 use crate::error::{Code, Error, Problems, Result, Warning};
@@ -36,10 +37,7 @@ use crate::ids::Layer;
 use crate::io::atomic::write_error;
 use crate::io::disk;
 use crate::io::table::write_parquet_batches;
-use crate::record::{
-    BootstrapRecord, ExtractionRecord, FORMAT, FoldRecord, MachineRecord, PlanRecord, Planted, ResponsesRecord,
-    RunRecord, StageRecord,
-};
+use crate::record::{AuditFinding, ExtractionRecord, Planted, RunRecord, StageRecord};
 use crate::stats::bootstrap::Resamples;
 use crate::store::{RunDir, StateCache};
 use crate::study::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, Overrides, Plan, demo};
@@ -52,6 +50,8 @@ pub struct Finished {
     pub folder: PathBuf,
     /// What was found.
     pub record: RunRecord,
+    /// Whether it was there already, made by the same plan.
+    pub before: bool,
 }
 
 impl Finished {
@@ -60,30 +60,36 @@ impl Finished {
     pub fn is_whole(&self) -> bool {
         self.record.left_out.is_empty() && !self.record.warnings.iter().any(|w| w.code == Code::In01.as_str())
     }
+
+    pub(super) fn now(folder: &Path, record: RunRecord) -> Finished {
+        Finished { folder: folder.to_owned(), record, before: false }
+    }
 }
 
-/// Compares the plan's checkpoints and writes a run directory to `out`, by one rename at the end.
+/// Compares the plan's checkpoints and writes a run directory, by one rename at the end. Units that are finished are kept
+/// beside it until then.
 ///
 /// # Errors
-/// All problems of the preflight at once, before anything is computed; later, whatever made the run impossible. A run
-/// that fails leaves nothing behind.
+/// All problems of the preflight at once, before anything is computed; `OD-07` naming every difference to the plan of an
+/// unfinished run that is to go on; later, whatever made the run impossible. A run that fails leaves nothing behind but the
+/// units that it finished.
 pub fn compare(
     plan: Plan,
-    out: &Path,
-    overwrite: bool,
+    to: &Destination<'_>,
     cache: Option<&StateCache>,
     watch: &dyn Watch,
 ) -> std::result::Result<Finished, Problems> {
-    apart(&plan, out)?;
-    RunDir::check(out, overwrite)?;
+    apart(&plan, to.out)?;
+    to.check()?;
     let mut clock = Clock::start();
     let mut prepared = prepare(plan, watch)?;
     clock.lap("preflight");
-    let run = RunDir::stage(out, overwrite)?;
+    if let Some(record) = to.finished(&prepared)? {
+        return Ok(Finished { folder: to.out.to_owned(), record, before: true });
+    }
+    let run = RunDir::stage(to.out, to.overwrite)?;
     prepared.warnings.extend(run.warning());
-    let record = run_into(prepared, run.path(), None, cache, clock, watch)?;
-    run.commit()?;
-    Ok(Finished { folder: out.to_owned(), record })
+    conclude(prepared, run, to, None, (cache, clock, watch))
 }
 
 /// Writes the built-in demo study under `out`/demo and compares its checkpoints.
@@ -91,14 +97,31 @@ pub fn compare(
 /// # Errors
 /// As [`compare`].
 pub fn compare_demo(
-    out: &Path,
+    to: &Destination<'_>,
     overrides: &Overrides,
-    overwrite: bool,
     watch: &dyn Watch,
 ) -> std::result::Result<Finished, Problems> {
     let mut clock = Clock::start();
-    let run = RunDir::stage(out, overwrite)?;
-    let folder = run.path().join("demo");
+    if to.resume.wanted && to.holds_a_run() {
+        let scratch = disk::scratch_folder().map_err(|e| Error::io("a scratch directory", "creating", e))?;
+        let (prepared, _) = demo_study(scratch.path(), overrides, &mut Clock::start(), watch)?;
+        if let Some(record) = to.finished(&prepared)? {
+            return Ok(Finished { folder: to.out.to_owned(), record, before: true });
+        }
+    }
+    let run = RunDir::stage(to.out, to.overwrite)?;
+    let (prepared, planted) = demo_study(run.path(), overrides, &mut clock, watch)?;
+    conclude(prepared, run, to, Some(planted), (None, clock, watch))
+}
+
+/// Writes the demo study into `folder`/demo and reads it as any other.
+fn demo_study(
+    folder: &Path,
+    overrides: &Overrides,
+    clock: &mut Clock,
+    watch: &dyn Watch,
+) -> std::result::Result<(Prepared, Planted), Problems> {
+    let folder = folder.join("demo");
     disk::create_dir(&folder).map_err(|e| write_error(&folder, "creating", e))?;
     let planted = demo::write(&folder)?;
     clock.lap("demo study");
@@ -106,34 +129,23 @@ pub fn compare_demo(
         Plan::new(&folder.join("study.toml"), demo::checkpoints(&folder), overrides).map_err(Problems::from_list)?;
     let prepared = prepare(plan, watch)?;
     clock.lap("preflight");
-    let record = run_into(prepared, run.path(), Some(planted), None, clock, watch)?;
-    run.commit()?;
-    Ok(Finished { folder: out.to_owned(), record })
+    Ok((prepared, planted))
 }
 
-/// The output must not lie inside an input, nor an input inside the output.
-fn apart(plan: &Plan, out: &Path) -> Result<()> {
-    use crate::encoder::Place;
-    let full = |p: &Path| p.canonicalize().ok();
-    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Some(target) = full(parent).and_then(|p| Some(p.join(out.file_name()?))) else { return Ok(()) };
-    let clash = |input: &Path| {
-        Err(Error::new(Code::Od03, out.display(), format!("overlaps with the input {}", input.display()))
-            .expected("an output directory of its own"))
-    };
-    for checkpoint in &plan.checkpoints {
-        if let Place::Folder(folder) = &checkpoint.source.place
-            && full(folder).is_some_and(|f| target.starts_with(&f) || f.starts_with(&target))
-        {
-            return clash(folder);
-        }
-    }
-    for file in [&plan.study_path, &plan.stimuli_path] {
-        if full(file).is_some_and(|f| f.starts_with(&target)) {
-            return clash(file);
-        }
-    }
-    Ok(())
+/// From a study that was read to its results in their place.
+fn conclude(
+    mut prepared: Prepared,
+    run: RunDir,
+    to: &Destination<'_>,
+    planted: Option<Planted>,
+    (cache, clock, watch): (Option<&StateCache>, Clock, &dyn Watch),
+) -> std::result::Result<Finished, Problems> {
+    let units = Units::beside(to.out, &mut prepared, &to.resume, watch)?;
+    let all = units::expected(&prepared);
+    let record = run_into(prepared, run.path(), planted, &units, (cache, clock, watch))
+        .map_err(|error| units.explained(error, all))?;
+    run.commit_and(|| units.remove())?;
+    Ok(Finished::now(to.out, record))
 }
 
 /// Wall time per stage.
@@ -158,29 +170,20 @@ impl Clock {
     }
 }
 
-/// Computes everything and writes it into `folder`.
+/// Computes everything that is not among the units and writes it into `folder`.
 fn run_into(
     prepared: Prepared,
     folder: &Path,
     planted: Option<Planted>,
-    cache: Option<&StateCache>,
-    mut clock: Clock,
-    watch: &dyn Watch,
+    units: &Units,
+    (cache, mut clock, watch): (Option<&StateCache>, Clock, &dyn Watch),
 ) -> Result<RunRecord> {
     single_threaded_blas();
-    let mut states: Vec<Vec<Pooled>> = Vec::with_capacity(prepared.checkpoints.len());
-    let (mut extraction, mut warnings) = (Vec::new(), Vec::new());
-    let mut layer_zero = Vec::new();
-    for (index, open) in prepared.checkpoints.iter().enumerate() {
-        let pooling = prepared.plan.pooling;
-        let found = open.states(pooling, &open.layers, cache, watch)?;
-        layer_zero.extend(audit::layer_zero(&prepared, index, &found.layers));
-        states.push(found.layers);
-        extraction.push(found.record);
-        warnings = found.warnings;
-        clock.lap(&format!("hidden states of {}", open.checkpoint.record().label));
-    }
-    let attestations = attest_all(&prepared, watch)?;
+    let identity = units::identity(&prepared);
+    let mut states = States::new(&prepared, cache, watch);
+    states.gather(units, |label| clock.lap(&format!("hidden states of {label}")))?;
+    let mut warnings = states.warnings.clone();
+    let attestations = attest_all(&prepared, units, watch)?;
     for attestation in &attestations {
         let declared =
             prepared.plan.checkpoints.iter().any(|c| c.label == attestation.checkpoint && c.source.untrained.is_some());
@@ -188,7 +191,8 @@ fn run_into(
         warnings.extend(attestation.alarms(declared, base));
     }
     clock.lap("attestation of the weights");
-    let mut results = fit_all(&prepared, &states, folder, watch)?;
+    let mut results = fit_all(&prepared, &states, units, folder, watch)?;
+    warnings.extend(units.warnings());
     results.warnings.extend(warnings);
     clock.lap("encoding models");
     outputs::write_scores(folder, &prepared, &results.fits, &results.confounds.fit, &results.oasm.fit)?;
@@ -206,17 +210,22 @@ fn run_into(
     ceiling_tables::write(folder, &prepared, &results.comparison)?;
     let baselines = [&results.confounds.fit, &results.oasm.fit];
     rois::tables::write(folder, &prepared, &results.fits, baselines, &results.comparison)?;
-    if let Some(checked) = to_recheck(&prepared, &states, &results) {
-        recheck::write(folder, &prepared, &checked)?;
+    if let Some((checkpoint, layer, grids)) = to_recheck(&prepared, &results) {
+        let (pooled, _) = states.layer(checkpoint, layer)?;
+        recheck::write(folder, &prepared, &Checked { checkpoint, pooled: &pooled, grids })?;
     }
     clock.lap("tables");
+    let layer_zero = std::mem::take(&mut results.layer_zero);
     let measured =
         audit::Measured { oasm: Some(&results.oasm), attestations: &attestations, edges: &results.edges, layer_zero };
     let findings = audit::findings(&prepared, measured);
     let atlas = maps::atlas_of(&prepared.plan);
+    drop(states);
     let watched = prepared.watched.clone();
-    let mut record = record(prepared, results, extraction, attestations, planted, clock.stages);
+    let mut record = described(prepared, results, planted, clock.stages);
+    record.attestations = attestations;
     record.audit = findings;
+    record.identity = identity;
     if let Some(atlas) = &atlas {
         let odd = maps::in_run(&record, folder, atlas, watch)?;
         let new = odd.into_iter().filter(|w| !record.warnings.contains(w)).collect::<Vec<_>>();
@@ -229,8 +238,8 @@ fn run_into(
     Ok(record)
 }
 
-/// The best layer of the checkpoint with the highest score: what a sceptic will ask about first.
-fn to_recheck<'a>(prepared: &Prepared, states: &'a [Vec<Pooled>], results: &'a Results) -> Option<Checked<'a>> {
+/// The best layer of the checkpoint with the highest score, and the grids searched there: what a sceptic will ask about first.
+fn to_recheck<'a>(prepared: &Prepared, results: &'a Results) -> Option<(usize, Layer, &'a [AlphaGrid])> {
     let best = |at: usize| {
         let label = &prepared.checkpoints[at].checkpoint.record().label;
         let found = results.comparison.best_layers.iter().find(|b| b.checkpoint == *label)?;
@@ -238,29 +247,56 @@ fn to_recheck<'a>(prepared: &Prepared, states: &'a [Vec<Pooled>], results: &'a R
     };
     let all = (0..prepared.checkpoints.len()).filter_map(best);
     let (checkpoint, layer, _) = all.reduce(|best, next| if next.2 > best.2 { next } else { best })?;
-    let pooled = states[checkpoint].iter().find(|p| p.layer == layer)?;
     let (.., grids) = results.grids.iter().find(|(c, l, _)| (*c, *l) == (checkpoint, layer))?;
-    Some(Checked { checkpoint, pooled, grids })
+    Some((checkpoint, layer, grids))
 }
 
-struct Results {
+/// What a run found.
+pub(super) struct Results {
     confounds: SpaceFit,
     oasm: SpaceFit,
     fits: Vec<CheckpointFits>,
-    comparison: Comparison,
-    warnings: Vec<Warning>,
+    pub comparison: Comparison,
+    pub warnings: Vec<Warning>,
     edges: Vec<(String, f64)>,
     /// The alphas that were searched: checkpoint, layer, a grid per fit.
     grids: Vec<(usize, Layer, Vec<AlphaGrid>)>,
+    /// How the states were come by, checkpoint by checkpoint.
+    pub extraction: Vec<ExtractionRecord>,
+    /// What layers 0 say of themselves.
+    layer_zero: Vec<AuditFinding>,
 }
 
-/// Fits every layer of every checkpoint. Layers are independent and run on all threads; results come in order.
-fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &dyn Watch) -> Result<Results> {
+/// Fits one layer of a checkpoint to all subjects, and whatever else is asked of it.
+pub(super) fn fit_layer(
+    prepared: &Prepared,
+    states: &States<'_>,
+    wanted: &Metrics,
+    (checkpoint, layer): (usize, Layer),
+    watch: &dyn Watch,
+) -> Result<Fitted> {
+    let (pooled, extraction) = states.layer(checkpoint, layer)?;
+    let features = layer_features(prepared, checkpoint, &pooled)?;
+    let space = fit_space(prepared, &features, watch)?;
+    let measured = wanted.of(prepared, &features, &space)?;
+    let layer_zero = audit::layer_zero(prepared, checkpoint, std::slice::from_ref(&*pooled));
+    Ok(Fitted { space, measured, extraction, layer_zero })
+}
+
+/// Fits every layer of every checkpoint that was not fitted before. Layers are independent and run on all threads; results
+/// come in order.
+fn fit_all(
+    prepared: &Prepared,
+    states: &States<'_>,
+    units: &Units,
+    folder: &Path,
+    watch: &dyn Watch,
+) -> Result<Results> {
     let labels: Vec<String> = prepared.checkpoints.iter().map(|c| c.checkpoint.record().label.clone()).collect();
-    let mut layers: Vec<Layer> = states.iter().flatten().map(|p| p.layer).collect();
+    let mut layers: Vec<Layer> = prepared.checkpoints.iter().flat_map(|c| c.layers.iter().copied()).collect();
+    let total = layers.len();
     layers.sort_unstable();
     layers.dedup();
-    let total: usize = states.iter().map(Vec::len).sum();
     watch.begin("encoding models", "fits", total as u64 + 2);
     let baseline = fit_space(prepared, &prepared.confounds, watch)?;
     watch.advance(1);
@@ -279,29 +315,30 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
     edges.add(features::CONFOUNDS.to_owned(), &baseline);
     let wanted = Metrics::new(prepared);
     let (mut measured, mut grids) = (Vec::new(), Vec::new());
+    let mut extraction: Vec<Option<ExtractionRecord>> = vec![None; labels.len()];
+    let mut layer_zero = Vec::new();
     let threads = rayon::current_num_threads().max(1);
     write_parquet_batches(&folder.join("predictions.parquet"), |append| {
         append(&outputs::prediction_rows(prepared, features::CONFOUNDS, None, &baseline.predictions))?;
         append(&outputs::prediction_rows(prepared, features::OASM, None, &oasm.predictions))?;
         for chunk in layers.chunks(threads) {
             // As many layers as threads at a time: predictions of the others do not wait in memory.
-            let jobs: Vec<(Layer, Vec<(usize, &Pooled)>)> =
-                chunk.iter().map(|layer| (*layer, of_layer(states, *layer))).collect();
-            let done: Result<Vec<_>> = jobs
-                .into_par_iter()
-                .map(|(layer, spaces)| {
-                    let fitted: Result<Vec<(usize, SpaceFit, Vec<metrics::Measured>)>> = spaces
-                        .into_iter()
-                        .map(|(checkpoint, pooled)| {
-                            let space = layer_features(prepared, checkpoint, pooled)?;
-                            let fit = fit_space(prepared, &space, watch)?;
-                            let more = wanted.of(prepared, &space, &fit)?;
+            let done: Result<Vec<_>> = chunk
+                .par_iter()
+                .map(|layer| {
+                    let layer = *layer;
+                    let fitted: Result<Vec<(usize, Fitted)>> = of_layer(prepared, layer)
+                        .map(|checkpoint| {
+                            let place = (checkpoint, layer);
+                            let fitted = units.of(Unit::Fit(checkpoint, layer), || {
+                                fit_layer(prepared, states, &wanted, place, watch)
+                            })?;
                             watch.advance(1);
-                            Ok((checkpoint, fit, more))
+                            Ok((checkpoint, fitted))
                         })
                         .collect();
                     let fitted = fitted?;
-                    let named: Vec<_> = fitted.iter().map(|(c, f, _)| (labels[*c].as_str(), &f.fit)).collect();
+                    let named: Vec<_> = fitted.iter().map(|(c, f)| (labels[*c].as_str(), &f.space.fit)).collect();
                     let compared =
                         compare_layer(layer, &named, &bases, &baseline.fit, score, &prepared.targets, &resamples);
                     Ok((layer, fitted, compared))
@@ -309,8 +346,11 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
                 .collect();
             for (layer, fitted, compared) in done? {
                 comparison.add_layer(compared);
-                for (checkpoint, space, more) in fitted {
+                for (checkpoint, one) in fitted {
+                    let (space, more) = (one.space, one.measured);
                     let label = &labels[checkpoint];
+                    extraction[checkpoint].get_or_insert(one.extraction);
+                    layer_zero.extend(one.layer_zero);
                     edges.add(format!("layer {layer} of {label}"), &space);
                     append(&outputs::prediction_rows(prepared, label, Some(layer), &space.predictions))?;
                     fits[checkpoint].layers.push((layer, space.fit));
@@ -323,7 +363,7 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
         Ok(())
     })?;
     watch.end();
-    add_unique(prepared, states, &baseline.fit, &mut fits, &mut comparison, &resamples, watch)?;
+    add_unique(prepared, (states, units), &baseline.fit, &mut fits, &mut comparison, &resamples, watch)?;
     let all: Vec<_> = fits.iter().map(|c| (c.label.as_str(), c.layers.as_slice())).collect();
     comparison.test(&all, &baseline.fit, &prepared.plan.inference, &resamples);
     if let Some(rois) = &prepared.rois {
@@ -334,7 +374,9 @@ fn fit_all(prepared: &Prepared, states: &[Vec<Pooled>], folder: &Path, watch: &d
     }
     metrics::write(folder, prepared, &measured)?;
     let warnings = edges.warnings();
-    Ok(Results { confounds: baseline, oasm, fits, comparison, warnings, edges: edges.shares, grids })
+    let extraction = extraction.into_iter().flatten().collect();
+    let edges = edges.shares;
+    Ok(Results { confounds: baseline, oasm, fits, comparison, warnings, edges, grids, extraction, layer_zero })
 }
 
 /// The ceilings of the study's responses.
@@ -367,10 +409,9 @@ fn resamples_of(fit: &LayerFit) -> Resamples {
     Resamples::new(fit.n_units(), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
 }
 
-/// The pooled states of one layer, by checkpoint.
-fn of_layer(states: &[Vec<Pooled>], layer: Layer) -> Vec<(usize, &Pooled)> {
-    let found = |all: &'_ [Pooled]| all.iter().position(|p| p.layer == layer);
-    states.iter().enumerate().filter_map(|(c, all)| Some((c, &all[found(all)?]))).collect()
+/// The checkpoints of which a layer is scored.
+fn of_layer(prepared: &Prepared, layer: Layer) -> impl Iterator<Item = usize> {
+    (0..prepared.checkpoints.len()).filter(move |c| prepared.checkpoints[*c].layers.contains(&layer))
 }
 
 /// One layer of a checkpoint as features of the rows.
@@ -378,84 +419,4 @@ pub(super) fn layer_features(prepared: &Prepared, checkpoint: usize, pooled: &Po
     let open = &prepared.checkpoints[checkpoint].checkpoint;
     let name = format!("layer {} of {}", pooled.layer, open.record().label);
     prepared.design.space(name, Arc::clone(&prepared.ids), &pooled.vectors, open.width())
-}
-
-fn record(
-    prepared: Prepared,
-    results: Results,
-    extraction: Vec<ExtractionRecord>,
-    attestations: Vec<Attestation>,
-    planted: Option<Planted>,
-    timings: Vec<StageRecord>,
-) -> RunRecord {
-    let Prepared {
-        plan,
-        stimuli,
-        design,
-        confound_names,
-        left_out,
-        subjects,
-        targets,
-        folds,
-        checkpoints,
-        inputs,
-        offload,
-        mut warnings,
-        ..
-    } = prepared;
-    warnings.extend(results.warnings);
-    // Cards that failed on the way: the CPU did the rest.
-    warnings.extend(offload.as_ref().and_then(|o| o.lost().cloned()));
-    let rows = rows::described(&plan);
-    let n_texts = design.n_parts().unwrap_or_else(|| stimuli.distinct_texts().0.len());
-    RunRecord {
-        format: FORMAT,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        plan: PlanRecord {
-            study: plan.name,
-            pooling: plan.pooling,
-            long_text: plan.long_text,
-            layers: checkpoints.iter().map(|c| (c.checkpoint.record().label.clone(), c.layers.clone())).collect(),
-            folds: plan.folds,
-            gap: plan.gap,
-            untrained: plan.untrained,
-            alphas: plan.alphas,
-            score: plan.score,
-            confounds: confound_names,
-            rows,
-            inference: plan.inference,
-            precision: plan.precision.as_str().to_owned(),
-            unique: plan.unique.as_str().to_owned(),
-            components: plan.components,
-            memory: plan.memory,
-            bootstrap: BootstrapRecord { draws: BOOTSTRAP_DRAWS, level: crate::compare::LEVEL, seed: BOOTSTRAP_SEED },
-            overrides: plan.overrides,
-        },
-        inputs,
-        checkpoints: checkpoints.iter().map(|c| c.checkpoint.record().clone()).collect(),
-        attestations,
-        extraction,
-        responses: ResponsesRecord {
-            subjects,
-            targets,
-            n_stimuli: stimuli.len(),
-            n_texts,
-            n_groups: stimuli.n_groups(),
-        },
-        folds: (0..folds.count())
-            .map(|k| FoldRecord { test_rows: folds.test_rows(k).iter().map(|r| stimuli.ids()[*r].clone()).collect() })
-            .collect(),
-        machine: MachineRecord {
-            device: offload.as_ref().map_or("cpu".to_owned(), Offload::describe),
-            threads: rayon::current_num_threads(),
-            platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-            blas: blas_description(),
-        },
-        left_out,
-        warnings,
-        audit: Vec::new(),
-        timings,
-        planted,
-        comparison: results.comparison,
-    }
 }

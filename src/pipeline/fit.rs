@@ -13,6 +13,7 @@ use crate::encoding::{AlphaGrid, Folds, GroupSums, TargetScores, score};
 use crate::error::Result;
 use crate::features::{self, FeatureSpace};
 use crate::ids::SubjectId;
+use crate::io::binary::binary;
 use crate::responses::{Aligned, Cohort};
 use crate::stats::distinct;
 use crate::watch::Watch;
@@ -26,6 +27,7 @@ pub struct SpaceFit {
     /// The grids that were searched, fit by fit.
     pub grids: Vec<AlphaGrid>,
 }
+binary!(SpaceFit { fit, predictions, grids });
 
 impl SpaceFit {
     /// Share of choices at an edge of the grid, over subjects and targets; none where nothing was fitted: no alpha was
@@ -50,6 +52,7 @@ pub struct Predictions {
     /// Means over the training rows (folds, subjects · targets).
     pub train_mean: Array2<f64>,
 }
+binary!(Predictions { cohort, folds, values, train_mean });
 
 /// Draws of band weights that `unique cod` chooses from, and their seed.
 const BAND_DRAWS: usize = 100;

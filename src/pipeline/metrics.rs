@@ -13,6 +13,7 @@ use crate::encoding::{MetricName, Reason, Score, patterns};
 use crate::error::Result;
 use crate::features::FeatureSpace;
 use crate::ids::Layer;
+use crate::io::binary::binary;
 use crate::io::table::{Output, OutputTable};
 use crate::stats::bootstrap::{Resamples, mean_intervals};
 use crate::study::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED};
@@ -37,6 +38,7 @@ pub(super) struct Measured {
     intercept_only: Vec<Score>,
     p: Option<f64>,
 }
+binary!(Measured { metric, values, intercept_only, p });
 
 /// The columns of one subject of a cohort.
 fn columns(all: &Array2<f64>, subject: usize, targets: usize) -> ArrayView2<'_, f64> {

@@ -203,6 +203,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
             StageRecord { stage: "fit".to_owned(), seconds: 74.9, peak_mib: None },
         ],
         planted: None,
+        identity: BTreeMap::new(),
         comparison,
     }
 }

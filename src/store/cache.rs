@@ -6,20 +6,19 @@
 //! and computed again: a cache can cost time, never a wrong number.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
-use crate::io::atomic::write_error;
-use crate::io::{digest, disk};
+use crate::io::atomic::{place, write_error};
+use crate::io::binary::{Binary, seal, unseal};
+use crate::io::disk;
 
 /// Folder of the entries; a change of their format takes a new one.
 const BUCKET: &str = "states-1";
 const MAGIC: &[u8; 8] = b"BRSTATE1";
-const DIGEST_BYTES: usize = 32;
 /// Leftovers of killed writers are removed once they are this old.
 const STALE_SECONDS: u64 = 3600;
 
@@ -87,10 +86,8 @@ impl StateCache {
     fn store(&self, path: &Path, values: &[f32]) -> std::io::Result<()> {
         let folder = path.parent().unwrap_or(&self.bucket);
         disk::create_dir_all(folder)?;
-        let mut temporary = disk::temporary_file(".tmp-", folder)?;
-        // No fsync: a checksum guards every entry, and one that a crash swallows is computed again.
-        disk::Sink(temporary.as_file_mut()).write_all(&encode(values))?;
-        disk::persist(temporary, path)
+        // One that a crash swallows is computed again.
+        place(path, &encode(values))
     }
 
     /// Entries that were damaged and removed since the cache was opened.
@@ -188,28 +185,24 @@ pub fn default_cache_folder() -> Result<PathBuf> {
 }
 
 fn encode(values: &[f32]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(MAGIC.len() + 8 + 4 * values.len() + DIGEST_BYTES);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&(values.len() as u64).to_le_bytes());
-    values.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
-    let sum = digest(&bytes);
-    bytes.extend_from_slice(&sum.0);
-    bytes
+    seal(MAGIC, |bytes| {
+        bytes.reserve(4 * values.len() + 64);
+        values.len().write(bytes);
+        values.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+    })
 }
 
 fn decode(bytes: &[u8]) -> Option<Vec<f32>> {
-    let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST_BYTES)?)?;
-    let data = body.strip_prefix(MAGIC)?;
-    let (count, data) = data.split_at_checked(8)?;
-    let count = u64::from_le_bytes(count.try_into().ok()?);
-    let fits = (data.len() as u64) == count.checked_mul(4)?;
-    (fits && digest(body).0 == *sum)
-        .then(|| data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    let mut data = unseal(MAGIC, bytes)?;
+    let count = usize::read(&mut data)?;
+    let fits = data.len() == count.checked_mul(4)?;
+    fits.then(|| data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::digest;
 
     fn key(n: u8) -> Digest {
         digest(&[n])

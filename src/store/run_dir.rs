@@ -1,12 +1,13 @@
 //! A run directory is written beside its final place and appears there by one rename: it is whole or absent.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::lock::Lock;
 use crate::error::{Code, Error, Result, Warning};
 use crate::io::atomic::{sync_directory, write_error};
-use crate::io::{digest, disk};
+use crate::io::disk;
 
 /// The file whose presence says that a directory is a finished run.
 pub const RECORD: &str = "run.json";
@@ -44,8 +45,7 @@ impl Owned<'static> {
 pub struct RunDir {
     target: PathBuf,
     staging: PathBuf,
-    /// None where the file system knows no locks.
-    lock: Option<Lock>,
+    lock: Lock,
     replace: bool,
 }
 
@@ -63,7 +63,11 @@ impl RunDir {
     /// # Errors
     /// As [`RunDir::check`].
     pub fn check_as(target: &Path, overwrite: bool, owned: Owned<'_>) -> Result<()> {
-        let parent = parent_of(target)?;
+        let (parent, name) = parent_and_name(target)?;
+        if name.len() > LONGEST_NAME {
+            return Err(Error::new(Code::Od02, target.display(), format!("has a name of {} bytes", name.len()))
+                .expected(format!("at most {LONGEST_NAME}: other names are made from it")));
+        }
         let meta = match fs::symlink_metadata(target) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(Error::new(Code::Od02, target.display(), format!("cannot be used: {e}")).source(e)),
@@ -82,7 +86,7 @@ impl RunDir {
             }
             check_content(target, overwrite, owned)?;
         }
-        disk::temporary_folder(".brainscore-probe-", &parent).map_err(|e| {
+        disk::try_writing(&parent).map_err(|e| {
             Error::new(Code::Od02, parent.display(), format!("cannot be written to: {e}"))
                 .hint("Choose another --out")
                 .source(e)
@@ -104,13 +108,15 @@ impl RunDir {
     /// As [`RunDir::stage`].
     pub fn stage_as(target: &Path, overwrite: bool, owned: Owned<'_>) -> Result<RunDir> {
         RunDir::check_as(target, overwrite, owned)?;
-        let parent = parent_of(target)?;
-        let name = hidden_name(target)?;
-        let lock = Lock::take(parent.join(format!(".{name}.lock")), target)?;
+        let (parent, name) = parent_and_name(target)?;
+        let name = name.to_string_lossy();
+        let lock = Lock::alone(&parent.join(format!(".{name}.lock")), target, "is being written by ")?;
         let partial = format!(".{name}.partial-");
+        let leftovers = [partial.as_str(), &format!(".{name}.units-")];
         for entry in fs::read_dir(&parent).into_iter().flatten().flatten() {
             // Without a lock what looks left over may be somebody's work.
-            if lock.is_some() && entry.file_name().to_string_lossy().starts_with(&partial) {
+            if lock.is_real() && leftovers.iter().any(|prefix| entry.file_name().to_string_lossy().starts_with(prefix))
+            {
                 fs::remove_dir_all(entry.path()).ok();
             }
         }
@@ -122,11 +128,21 @@ impl RunDir {
         Ok(run)
     }
 
+    /// Says that several processes work for the output at `target`, until the lock is dropped: none of them, nor another
+    /// one, can write the output itself meanwhile.
+    ///
+    /// # Errors
+    /// `OD-06` when a process is writing it.
+    pub fn share(target: &Path) -> Result<Lock> {
+        let (parent, name) = parent_and_name(target)?;
+        Lock::shared(&parent.join(format!(".{}.lock", name.to_string_lossy())), target)
+    }
+
     /// What the user must know about the place.
     pub fn warning(&self) -> Option<Warning> {
         let message = "the file system of the output knows no locks: a second run to the same place would not be noticed \
                        before its end";
-        self.lock.is_none().then(|| Warning::new(Code::Od06.as_str(), message))
+        (!self.lock.is_real()).then(|| Warning::new(Code::Od06.as_str(), message))
     }
 
     /// Where to write.
@@ -136,6 +152,11 @@ impl RunDir {
 
     /// Makes the run appear under its final name.
     pub fn commit(self) -> Result<()> {
+        self.commit_and(|| ())
+    }
+
+    /// The same, and then `after`, before another process can take the place.
+    pub fn commit_and(self, after: impl FnOnce()) -> Result<()> {
         let parent = parent_of(&self.target)?;
         sync_directory(&self.staging)?;
         if self.replace && fs::read_dir(&self.target).is_ok_and(|mut d| d.next().is_some()) {
@@ -144,44 +165,37 @@ impl RunDir {
         } else {
             disk::rename(&self.staging, &self.target).map_err(|e| write_error(&self.target, "renaming to", e))?;
         }
-        sync_directory(&parent)
+        sync_directory(&parent)?;
+        after();
+        Ok(())
     }
 }
 
 impl Drop for RunDir {
     fn drop(&mut self) {
+        // The lock is released after this.
         fs::remove_dir_all(&self.staging).ok();
-        if let Some(lock) = &self.lock {
-            lock.release();
-        }
     }
 }
 
 fn parent_of(target: &Path) -> Result<PathBuf> {
-    if target.file_name().is_none() {
-        return Err(nameless(target));
-    }
+    parent_and_name(target).map(|(parent, _)| parent)
+}
+
+/// The directory that a place lies in, which must be there, and the place's own name.
+pub(super) fn parent_and_name(target: &Path) -> Result<(PathBuf, &OsStr)> {
+    let Some(name) = target.file_name() else { return Err(nameless(target)) };
     let parent = match target.parent() {
         Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
         _ => PathBuf::from("."),
     };
     if parent.is_dir() {
-        return Ok(parent);
+        return Ok((parent, name));
     }
     let found = if parent.exists() { "is no directory" } else { "does not exist" };
     Err(Error::new(Code::Od02, parent.display(), found)
         .expected("the directory that the output goes into")
         .hint("Create it first"))
-}
-
-/// What stands for the output's name in the hidden names beside it: itself, or a digest where it has no room for more or is
-/// no UTF-8.
-fn hidden_name(target: &Path) -> Result<String> {
-    let name = target.file_name().ok_or_else(|| nameless(target))?;
-    Ok(match name.to_str().filter(|name| name.len() <= LONGEST_NAME) {
-        Some(name) => name.to_owned(),
-        None => digest(name.as_encoded_bytes()).to_string()[..16].to_owned(),
-    })
 }
 
 fn nameless(target: &Path) -> Error {
@@ -279,73 +293,8 @@ pub const RUN_ENTRIES: &[&str] = &[
     "demo",
 ];
 
-fn readable_by_all(path: &Path) -> Result<()> {
+pub(crate) fn readable_by_all(path: &Path) -> Result<()> {
     disk::set_mode(path, 0o755).map_err(|e| write_error(path, "setting permissions of", e))
-}
-
-/// An operating-system lock: it vanishes with its process, whatever happens to it.
-#[derive(Debug)]
-struct Lock {
-    file: File,
-    path: PathBuf,
-}
-
-impl Lock {
-    /// Takes the lock; nothing where the file system has none.
-    fn take(path: PathBuf, target: &Path) -> Result<Option<Lock>> {
-        let io = |e: std::io::Error| write_error(&path, "locking", e);
-        loop {
-            let mut file = disk::open_to_lock(&path).map_err(io)?;
-            if let Err(error) = disk::try_lock(&file) {
-                if let TryLockError::Error(e) = error {
-                    fs::remove_file(&path).ok();
-                    return if without_locks(&e) { Ok(None) } else { Err(io(e)) };
-                }
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).ok();
-                let holder =
-                    if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-                return Err(Error::new(Code::Od06, target.display(), format!("is being written by {holder}"))
-                    .hint("Wait for it, or choose another --out"));
-            }
-            // The holder before us may have removed the file between our opening and locking it: look again.
-            if same_file(&file, &path) {
-                file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
-                let holder = format!("process {} on {}\n", std::process::id(), host());
-                disk::Sink(&mut file).write_all(holder.as_bytes()).map_err(io)?;
-                return Ok(Some(Lock { file, path }));
-            }
-        }
-    }
-
-    fn release(&self) {
-        fs::remove_file(&self.path).ok();
-        self.file.unlock().ok();
-    }
-}
-
-/// Some network file systems say that they have no locks (`ENOLCK`, `ENOTSUP`, `ENOSYS`).
-fn without_locks(error: &std::io::Error) -> bool {
-    const ENOLCK: i32 = 37;
-    error.kind() == ErrorKind::Unsupported || cfg!(target_os = "linux") && error.raw_os_error() == Some(ENOLCK)
-}
-
-#[cfg(unix)]
-fn same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn same_file(_: &File, path: &Path) -> bool {
-    path.exists()
-}
-
-fn host() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "this host".to_owned(), |h| h.trim().to_owned())
 }
 
 #[cfg(test)]

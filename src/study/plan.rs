@@ -116,6 +116,8 @@ pub struct Plan {
     pub device: Device,
     /// Bytes that the encoding models may use.
     pub memory: u64,
+    /// Whether a flag says so.
+    pub memory_given: bool,
     /// The checkpoints, the reference first.
     pub checkpoints: Vec<CheckpointSpec>,
     /// What a list says of them.
@@ -316,6 +318,7 @@ impl Plan {
             precision: overrides.precision,
             device: overrides.device,
             memory: overrides.memory.unwrap_or_else(cpu::default_memory),
+            memory_given: overrides.memory.is_some(),
             checkpoints,
             lineage: overrides.lineage.clone(),
             keep_going: overrides.keep_going,

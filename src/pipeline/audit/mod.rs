@@ -26,6 +26,7 @@ use super::attest::attest_all;
 use super::fit::{SpaceFit, fit_space};
 use super::preflight::{Prepared, prepare};
 use super::states::Pooled;
+use super::units::Units;
 use crate::encoder::Attestation;
 use crate::error::{Problems, Result};
 use crate::features::{self, FeatureSpace};
@@ -109,7 +110,7 @@ pub fn audit(plan: Plan, cache: Option<&StateCache>, watch: &dyn Watch) -> std::
 type Measurements = (Vec<AuditFinding>, Vec<Attestation>, SpaceFit, Vec<(String, f64)>);
 
 fn measure(prepared: &Prepared, cache: Option<&StateCache>, watch: &dyn Watch) -> Result<Measurements> {
-    let attestations = attest_all(prepared, watch)?;
+    let attestations = attest_all(prepared, &Units::none(), watch)?;
     let mut edges = Vec::new();
     let mut fit = |space: &FeatureSpace| -> Result<SpaceFit> {
         let fit = fit_space(prepared, space, watch)?;

@@ -74,7 +74,7 @@ pub fn merge(folders: &[PathBuf], out: &Path, overwrite: bool) -> std::result::R
     report::write(&record, run.path())?;
     report::write_record(&record, run.path())?;
     run.commit()?;
-    Ok(Finished { folder: out.to_owned(), record })
+    Ok(Finished::now(out, record))
 }
 
 /// The folder's name, numbered where two are called alike.
@@ -179,6 +179,7 @@ fn merged(runs: &[Run]) -> RunRecord {
     let labels = Labels::of(runs);
     let mut record = runs[0].record.clone();
     record.planted = None;
+    record.identity.clear();
     let names: Vec<String> = runs.iter().map(|r| format!("{:?}", r.name)).collect();
     record.warnings.insert(
         0,

@@ -1,0 +1,95 @@
+//! Where the results of a comparison go, and what may lie there already.
+
+use std::path::Path;
+
+use super::preflight::Prepared;
+use super::report;
+use super::units::{Resume, identity};
+use crate::encoder::Place;
+use crate::error::{Code, Error, Problems, Result};
+use crate::record::RunRecord;
+use crate::store::{RECORD, RunDir, UnitFolder, differences};
+use crate::study::Plan;
+
+/// Where results go.
+#[derive(Debug, Clone)]
+pub struct Destination<'a> {
+    /// The directory, which appears when everything is done.
+    pub out: &'a Path,
+    /// Replace a finished run.
+    pub overwrite: bool,
+    /// Whether to go on from what an earlier process finished.
+    pub resume: Resume,
+}
+
+impl Destination<'_> {
+    /// Checks what can be checked before anything is read.
+    ///
+    /// # Errors
+    /// As [`RunDir::check`]; a finished run is left to [`Destination::finished`] when it may be this one.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.resume.wanted && self.holds_a_run() {
+            return Ok(());
+        }
+        RunDir::check(self.out, self.overwrite)
+    }
+
+    pub(super) fn holds_a_run(&self) -> bool {
+        self.out.join(RECORD).is_file()
+    }
+
+    /// The finished run at this place, when this very plan made it and a run that was begun before is to be finished.
+    ///
+    /// # Errors
+    /// `OD-01` for every difference when another plan made it and it may not be replaced; `RR-01` for a record that cannot
+    /// be read.
+    pub(super) fn finished(&self, prepared: &Prepared) -> std::result::Result<Option<RunRecord>, Problems> {
+        if !self.resume.wanted || !self.holds_a_run() {
+            return Ok(None);
+        }
+        // Someone began to replace it.
+        if self.overwrite && UnitFolder::plan(&UnitFolder::beside(self.out)?)?.is_some() {
+            return Ok(None);
+        }
+        let (record, _) = report::read(self.out)?;
+        let found = differences(&record.identity, &identity(prepared));
+        if found.is_empty() {
+            return Ok(Some(record));
+        }
+        if self.overwrite {
+            return Ok(None);
+        }
+        const HINT: &str = "Choose another --out, or give --overwrite to replace that run";
+        if record.identity.is_empty() {
+            return Err(Error::new(Code::Od01, self.out.display(), "holds a run that does not say what its plan was")
+                .expected("a run of this plan, or a new directory")
+                .hint(HINT)
+                .into());
+        }
+        Err(Problems::from_list(found.iter().map(|d| d.problem(Code::Od01, self.out, HINT)).collect()))
+    }
+}
+
+/// The output must not lie inside an input, nor an input inside the output.
+pub(super) fn apart(plan: &Plan, out: &Path) -> Result<()> {
+    let full = |p: &Path| p.canonicalize().ok();
+    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(target) = full(parent).and_then(|p| Some(p.join(out.file_name()?))) else { return Ok(()) };
+    let clash = |input: &Path| {
+        Err(Error::new(Code::Od03, out.display(), format!("overlaps with the input {}", input.display()))
+            .expected("an output directory of its own"))
+    };
+    for checkpoint in &plan.checkpoints {
+        if let Place::Folder(folder) = &checkpoint.source.place
+            && full(folder).is_some_and(|f| target.starts_with(&f) || f.starts_with(&target))
+        {
+            return clash(folder);
+        }
+    }
+    for file in [&plan.study_path, &plan.stimuli_path] {
+        if full(file).is_some_and(|f| f.starts_with(&target)) {
+            return clash(file);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! One share of a comparison that several processes compute: units are claimed, computed and kept until none is left.
+//!
+//! The states of a checkpoint are made for all its layers at once. So a share begins with checkpoints that nobody has begun,
+//! each share at its own place in the plan, and then helps with what is left of others', from the last layer: the two meet.
+//! A joint model follows when all layers of its checkpoint are there, whoever made them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::standing::is_finished;
+use super::tokens::{Token, Tokens, tokens};
+use super::{Fitted, Unit, Units, identity, same};
+use crate::compute::cpu::single_threaded_blas;
+use crate::error::{Code, Error, Problems, Result};
+use crate::ids::Layer;
+use crate::pipeline::attest::{Held, attest_one};
+use crate::pipeline::compare::fit_layer;
+use crate::pipeline::destination::{Destination, apart};
+use crate::pipeline::gather::States;
+use crate::pipeline::metrics::Metrics;
+use crate::pipeline::preflight::{Prepared, prepare};
+use crate::pipeline::unique::joint_fit;
+use crate::store::{Claims, RunDir, Shard, StateCache, UnitFolder, UnitsPlan};
+use crate::study::Plan;
+use crate::watch::Watch;
+
+/// What a share has come to when it finds nothing more to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// Units that it computed now.
+    pub computed: usize,
+    /// Units that are finished, by whomever.
+    pub finished: usize,
+    /// All units.
+    pub all: usize,
+    /// Units that others have claimed and not finished.
+    pub others: usize,
+    /// Whether the results were there already.
+    pub before: bool,
+}
+
+/// Computes a share of a comparison into the folder of units beside the output.
+///
+/// # Errors
+/// As [`crate::pipeline::compare`]; `OD-06` while another process writes the output or is the same share.
+pub fn share(
+    plan: Plan,
+    to: &Destination<'_>,
+    shard: Shard,
+    cache: Option<&StateCache>,
+    watch: &dyn Watch,
+) -> std::result::Result<Shared, Problems> {
+    apart(&plan, to.out)?;
+    to.check()?;
+    let mut prepared = prepare(plan, watch)?;
+    let tokens: Vec<String> = tokens(&prepared).into_iter().map(|token| token.name).collect();
+    if to.finished(&prepared)?.is_some() {
+        return Ok(Shared { computed: 0, finished: tokens.len(), all: tokens.len(), others: 0, before: true });
+    }
+    let _lock = RunDir::share(to.out)?;
+    let units = Units::together(to.out, &mut prepared, to)?;
+    let path = UnitFolder::beside(to.out)?;
+    let claims = Claims::join(&path, shard, &tokens)?;
+    single_threaded_blas();
+    let mut worker = Worker {
+        shard,
+        all: tokens.len(),
+        prepared: &prepared,
+        path: &path,
+        units: &units,
+        claims: &claims,
+        states: States::new(&prepared, cache, watch),
+        wanted: Metrics::new(&prepared),
+        held: None,
+        computed: 0,
+        watch,
+    };
+    let worked = worker.work(shard.start(prepared.checkpoints.len()));
+    let computed = worker.computed;
+    worked.map_err(|error| units.explained(error, tokens.len()))?;
+    let finished = UnitFolder::names(&path);
+    let left: Vec<&String> = tokens.iter().filter(|token| !is_finished(&finished, token)).collect();
+    let open = claims.open();
+    let others = left.iter().filter(|token| !open.contains(**token)).count();
+    Ok(Shared { computed, finished: tokens.len() - left.len(), all: tokens.len(), others, before: false })
+}
+
+/// Where everything stood at one moment.
+struct Look {
+    open: BTreeSet<String>,
+    own: BTreeSet<String>,
+    finished: BTreeSet<String>,
+}
+
+struct Worker<'a> {
+    shard: Shard,
+    all: usize,
+    prepared: &'a Prepared,
+    path: &'a Path,
+    units: &'a Units,
+    claims: &'a Claims,
+    states: States<'a>,
+    wanted: Metrics,
+    held: Held,
+    computed: usize,
+    watch: &'a dyn Watch,
+}
+
+impl Worker<'_> {
+    fn look(&self) -> Look {
+        // Finished units last: one that is finished in between is not taken for one that must be computed again.
+        let (open, own) = (self.claims.open(), self.claims.own());
+        Look { open, own, finished: UnitFolder::names(self.path) }
+    }
+
+    fn work(&mut self, start: usize) -> Result<()> {
+        let count = self.prepared.checkpoints.len();
+        let order: Vec<usize> = (0..count).map(|i| (start + i) % count).collect();
+        let all: Vec<Tokens> = (0..count).map(|c| Tokens::of(self.prepared, c)).collect();
+        loop {
+            self.watch.check()?;
+            let now = self.look();
+            let left = |t: &Token| now.own.contains(&t.name) && !is_finished(&now.finished, &t.name);
+            let open = |t: &Token| now.open.contains(&t.name) && !is_finished(&now.finished, &t.name);
+            let doable = |t: &Token| left(t) || open(t);
+            let find = |is: &dyn Fn(&Tokens) -> bool| order.iter().copied().find(|c| is(&all[*c]));
+            let resumed = || find(&|t| left(&t.weights) || t.fits.iter().any(left));
+            let fresh = || find(&|t| !t.fits.is_empty() && t.fits.iter().all(open));
+            let begun = || find(&|t| doable(&t.weights) || t.fits.iter().any(doable));
+            let fitted = |t: &Tokens| t.fits.iter().all(|fit| now.finished.contains(&fit.name));
+            let joint = || find(&|t| fitted(t) && t.joint.iter().any(doable));
+            let (checkpoint, helping) = match (resumed().or_else(fresh), begun(), joint()) {
+                (Some(own), ..) => (own, false),
+                (None, Some(other), _) => (other, true),
+                (None, None, Some(joint)) => (joint, true),
+                (None, None, None) => return Ok(()),
+            };
+            let done = self.work_on(checkpoint, &all[checkpoint], helping);
+            self.states.release(checkpoint);
+            self.watch.end();
+            done?;
+        }
+    }
+
+    /// Claims and computes what can be had of a checkpoint.
+    fn work_on(&mut self, checkpoint: usize, tokens: &Tokens, helping: bool) -> Result<()> {
+        loop {
+            let batch = self.batch(tokens, helping);
+            if batch.is_empty() {
+                break;
+            }
+            if !self.states.holds(checkpoint) {
+                self.states.hold(checkpoint)?;
+                self.watch.begin(&format!("shard {}", self.shard), "units", self.all as u64);
+                self.watch.advance(UnitFolder::count(self.path) as u64);
+            }
+            let one = |layer: &Layer| -> Result<()> {
+                let unit = Unit::Fit(checkpoint, *layer);
+                let place = (checkpoint, *layer);
+                let make = || fit_layer(self.prepared, &self.states, &self.wanted, place, self.watch);
+                self.units.must(unit, make)?;
+                self.watch.advance(1);
+                Ok(())
+            };
+            batch.par_iter().map(one).collect::<Result<Vec<()>>>()?;
+            self.computed += batch.len();
+        }
+        if self.take(&tokens.weights.name) {
+            let (prepared, held, watch) = (self.prepared, &mut self.held, self.watch);
+            self.units.must(Unit::Attestation(checkpoint), || attest_one(prepared, checkpoint, held, watch))?;
+            self.advance();
+        }
+        let now = self.look();
+        if !tokens.fits.iter().all(|fit| now.finished.contains(&fit.name)) {
+            return Ok(());
+        }
+        for token in &tokens.joint {
+            if !self.take(&token.name) {
+                continue;
+            }
+            let layer = token.layer.map_or_else(|| self.best(checkpoint, tokens), Ok)?;
+            let make = || joint_fit(self.prepared, &self.states, (checkpoint, layer), self.watch);
+            self.units.must(Unit::Joint(checkpoint, layer), make)?;
+            self.advance();
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self) {
+        self.computed += 1;
+        self.watch.advance(1);
+    }
+
+    /// As many layers as threads: first those that were claimed in an earlier life.
+    fn batch(&self, tokens: &Tokens, helping: bool) -> Vec<Layer> {
+        let now = self.look();
+        let most = rayon::current_num_threads().max(1);
+        let mut claimed: Vec<&Token> = tokens.fits.iter().filter(|fit| !now.finished.contains(&fit.name)).collect();
+        if helping {
+            claimed.reverse();
+        }
+        // First those of an earlier life.
+        claimed.sort_by_key(|fit| !now.own.contains(&fit.name));
+        let mut batch = Vec::new();
+        for fit in claimed {
+            let mine = now.own.contains(&fit.name) || (now.open.contains(&fit.name) && self.claims.claim(&fit.name));
+            if mine {
+                batch.extend(fit.layer);
+            }
+            if batch.len() == most {
+                break;
+            }
+        }
+        batch
+    }
+
+    /// Whether this share is to compute a unit now.
+    fn take(&self, name: &str) -> bool {
+        let now = self.look();
+        !is_finished(&now.finished, name) && (now.own.contains(name) || self.claims.claim(name))
+    }
+
+    /// The layer of a checkpoint with the highest score, the first of equals; the first of all where none has a score.
+    fn best(&self, checkpoint: usize, tokens: &Tokens) -> Result<Layer> {
+        let mut best: Option<(Layer, f64)> = None;
+        for layer in tokens.fits.iter().filter_map(|fit| fit.layer) {
+            let place = (checkpoint, layer);
+            let make = || fit_layer(self.prepared, &self.states, &self.wanted, place, self.watch);
+            let fitted: Fitted = self.units.of(Unit::Fit(checkpoint, layer), make)?;
+            let mean = fitted.space.fit.mean(self.prepared.plan.score).value();
+            if let Some(mean) = mean.filter(|mean| best.is_none_or(|(_, most)| *mean > most)) {
+                best = Some((layer, mean));
+            }
+        }
+        Ok(best.map(|(layer, _)| layer).or(tokens.fits[0].layer).unwrap_or(Layer(0)))
+    }
+}
+
+impl Units {
+    /// The units beside `out` for several processes: the first one says what the plan is.
+    fn together(out: &Path, prepared: &mut Prepared, to: &Destination<'_>) -> std::result::Result<Units, Problems> {
+        let path = UnitFolder::beside(out)?;
+        let plan = UnitsPlan::new(identity(prepared), prepared.plan.memory, to.resume.command.clone());
+        let then = match UnitFolder::plan(&path)? {
+            Some(then) => then,
+            None => match UnitFolder::create(&path, &plan) {
+                Ok(_) => plan.clone(),
+                // Another one was quicker.
+                Err(error) => UnitFolder::plan(&path)?.ok_or(error)?,
+            },
+        };
+        same(&then, &plan, &path)?;
+        prepared.plan.memory = then.memory;
+        Ok(Units::of_plan(path, then))
+    }
+
+    /// As [`Units::of`], where the unit is all that is wanted: it must be kept.
+    fn must<T: crate::io::binary::Binary>(&self, unit: Unit, make: impl FnOnce() -> Result<T>) -> Result<()> {
+        self.of(unit, make)?;
+        if self.has(unit) {
+            return Ok(());
+        }
+        Err(Error::new(Code::Io01, unit, "could not be kept").hint("Free some space and start the shard again"))
+    }
+}
