@@ -11,11 +11,14 @@
 //! Applications in Genetics and Molecular Biology* 9 (2010), article 39 (p = (b + 1) / (m + 1), never 0).
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+
+use super::permuter::{FlipFamily, Permuter, Tally};
 
 /// Most units for which all patterns are used (2^16 patterns).
 const EXACT_UNITS: usize = 16;
@@ -25,17 +28,23 @@ const CHUNK: usize = 64;
 /// The sign patterns over some units: all of them for up to 16 units, else random ones.
 ///
 /// A random pattern is a function of seed and number, so that no result depends on the number of threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SignFlips {
     units: usize,
     draws: usize,
     seed: u64,
+    permuter: Option<Arc<dyn Permuter>>,
 }
 
 impl SignFlips {
     /// Patterns over `units`; `draws` and `seed` count only where there are too many to use all.
     pub fn new(units: usize, draws: usize, seed: u64) -> SignFlips {
-        SignFlips { units, draws, seed }
+        SignFlips { units, draws, seed, permuter: None }
+    }
+
+    /// The same patterns; `permuter` tallies them where it will.
+    pub fn on(self, permuter: Option<Arc<dyn Permuter>>) -> SignFlips {
+        SignFlips { permuter, ..self }
     }
 
     /// Whether all patterns are used.
@@ -125,35 +134,17 @@ pub fn sign_flip_test(differences: ArrayView2<'_, f64>, flips: &SignFlips) -> Ve
     let observed: Vec<f64> = scaled.columns().into_iter().map(|c| c.sum().powi(2)).collect();
     let reached = |value: f64| value * (1.0 - 1e-9) - 1e-12;
     let alone: Vec<f64> = observed.iter().map(|u| reached(*u)).collect();
-    let (counts, largest) = flips
-        .chunks()
-        .into_par_iter()
-        .map(|range| {
-            let sums = flips.rows(range).dot(&scaled);
-            let mut counts = vec![0u32; family.len()];
-            let largest: Vec<f64> = sums
-                .rows()
-                .into_iter()
-                .map(|row| {
-                    let mut largest = 0.0f64;
-                    for (((sum, count), least), n) in row.iter().zip(&mut counts).zip(&alone).zip(&n) {
-                        let u = sum * sum;
-                        *count += u32::from(u >= *least);
-                        largest = largest.max(size(u, *n));
-                    }
-                    largest
-                })
-                .collect();
-            (counts, largest)
-        })
-        .reduce(
-            || (vec![0; family.len()], Vec::new()),
-            |(mut counts, mut largest), (other, more)| {
-                counts.iter_mut().zip(other).for_each(|(a, b)| *a += b);
-                largest.extend(more);
-                (counts, largest)
-            },
-        );
+    let job = FlipFamily {
+        scaled: scaled.view(),
+        exact: flips.exact(),
+        seed: flips.seed,
+        patterns: flips.count(),
+        n: &n,
+        least: &alone,
+        uniform,
+    };
+    let elsewhere = flips.permuter.as_ref().and_then(|permuter| permuter.flips(&job));
+    let Tally { counts, largest } = elsewhere.unwrap_or_else(|| tally(&job, flips));
     let share = |count: usize| (count + 1) as f64 / (flips.count() + 1) as f64;
     let mut sorted = largest;
     sorted.sort_by(f64::total_cmp);
@@ -170,6 +161,31 @@ pub fn sign_flip_test(differences: ArrayView2<'_, f64>, flips: &SignFlips) -> Ve
         });
     }
     tests
+}
+
+/// What the patterns give for a family.
+fn tally(family: &FlipFamily<'_>, flips: &SignFlips) -> Tally {
+    let none = || Tally { counts: vec![0; family.n.len()], largest: Vec::new() };
+    let size = |u: f64, n: f64| if family.uniform { u } else { t_squared(u, n) };
+    let of_chunk = |range: Range<usize>| {
+        let sums = flips.rows(range).dot(&family.scaled);
+        let mut counts = vec![0u32; family.n.len()];
+        let largest = sums
+            .rows()
+            .into_iter()
+            .map(|row| {
+                let mut largest = 0.0f64;
+                for (((sum, count), least), n) in row.iter().zip(&mut counts).zip(family.least).zip(family.n) {
+                    let u = sum * sum;
+                    *count += u32::from(u >= *least);
+                    largest = largest.max(size(u, *n));
+                }
+                largest
+            })
+            .collect();
+        Tally { counts, largest }
+    };
+    flips.chunks().into_par_iter().map(of_chunk).reduce(none, Tally::and)
 }
 
 /// t² from u = (Σ d)² / (n Σ d²); infinite where all differences are equal.
