@@ -15,7 +15,7 @@
 // ridge_choose          sse (alphas, t) -> index of the smallest, within 1e-12 of it the largest index. grid (t / 256).
 // ridge_refit_*         as ridge_errors, with each target's own alpha: P, Q, s float64 (k), alpha index (t), alphas ->
 //                       prediction (m, t) and sums of (p - y)^2, p, p^2, p y (4, t). grid (targets / TILE), block 256.
-// ridge_coefficients_*  Q = U' R: U (d, k), R (d, t) -> Q (k, t). grid (targets / TILE, k / TILE), block 256.
+// ridge_coefficients_*  float64: Q = U' R: U (d, k), R (d, t) -> Q (k, t). grid (targets / TILE, k / TILE), block 256.
 // ridge_narrow          float64 -> float32, one thread per value.
 //
 // Largest tested: m = 1025, k = 1025, t = 100,000 (not at once), 25 alphas. Tested under emulation only: no card was to be had.
@@ -200,16 +200,17 @@ RIDGE_REFIT(ridge_refit_f32_32, float, 32)
 RIDGE_REFIT(ridge_refit_f64_64, double, 64)
 RIDGE_REFIT(ridge_refit_f64_32, double, 32)
 
-template <typename T, int TILE>
-__device__ __forceinline__ void ridge_coefficients(const T* vectors, const T* right, int d, int k, int targets, T* q)
+template <int TILE>
+__device__ __forceinline__ void ridge_coefficients(const double* vectors, const double* right, int d, int k, int targets,
+                                                   double* q)
 {
     const int R = TILE / 16;
     const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
     const int first = blockIdx.x * TILE, row = blockIdx.y * TILE;
-    const BoundedTransposed<T> left = {{vectors, d, k, 0, row}};
-    const Bounded<T> of = {right, d, targets, 0, first};
-    T sum[R][R];
-    tile_product<T, TILE, 1, 1>(d, left, of, Multiply(), sum);
+    const BoundedTransposed<double> left = {{vectors, d, k, 0, row}};
+    const Bounded<double> of = {right, d, targets, 0, first};
+    double sum[R][R];
+    tile_product<double, TILE, 1, 1>(d, left, of, Multiply(), sum);
     for (int r = 0; r < R; r++) {
         const int j = row + ty + 16 * r;
         for (int c = 0; c < R; c++) {
@@ -219,16 +220,14 @@ __device__ __forceinline__ void ridge_coefficients(const T* vectors, const T* ri
     }
 }
 
-#define RIDGE_COEFFICIENTS(NAME, T, TILE)                                                                             \
+#define RIDGE_COEFFICIENTS(NAME, TILE)                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                              \
-        NAME(const T* vectors, const T* right, int d, int k, int targets, T* q)                                        \
+        NAME(const double* vectors, const double* right, int d, int k, int targets, double* q)                         \
     {                                                                                                                  \
-        ridge_coefficients<T, TILE>(vectors, right, d, k, targets, q);                                                 \
+        ridge_coefficients<TILE>(vectors, right, d, k, targets, q);                                                    \
     }
-RIDGE_COEFFICIENTS(ridge_coefficients_f32_64, float, 64)
-RIDGE_COEFFICIENTS(ridge_coefficients_f32_32, float, 32)
-RIDGE_COEFFICIENTS(ridge_coefficients_f64_64, double, 64)
-RIDGE_COEFFICIENTS(ridge_coefficients_f64_32, double, 32)
+RIDGE_COEFFICIENTS(ridge_coefficients_f64_64, 64)
+RIDGE_COEFFICIENTS(ridge_coefficients_f64_32, 32)
 
 extern "C" __global__ void __launch_bounds__(THREADS) ridge_narrow(const double* from, unsigned long long count, float* to)
 {

@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use brainscore::encoding::cv;
+use brainscore::encoding::engine::{self, Options, Precision};
 use brainscore::encoding::{AlphaGrid, Folds, ScoreName, score};
 use brainscore::error::Code;
 use brainscore::io::npy;
@@ -92,8 +93,10 @@ fn record(study: &TinyStudy) -> RunRecord {
 #[test]
 fn each_checkpoint_is_compared_with_its_own_base() {
     let study = many();
-    let output = compare(&study, &["--unique", "none"]);
+    let output = compare(&study, &["--unique", "none", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&said["bases"]["early"], &said["trends"][0]["series"]), (&HOSTILE.into(), &"moral".into()), "{said}");
     let record = record(&study);
     let results = &record.comparison;
     assert_eq!(results.base_of("early"), Some(HOSTILE));
@@ -198,15 +201,53 @@ fn a_bad_checkpoint_among_many() {
     assert_eq!(output.status.code(), Some(3));
 }
 
+/// A place of the list that is none is left out by name, like a checkpoint that cannot be used; what is left out says
+/// nothing more, and one alone is refused.
+#[test]
+fn places_that_are_none_are_left_out_on_request() {
+    let study = many();
+    study.edit("list.toml", "path = \"model-early\"", "path = \"./model-erly\"");
+    // Warned of when it is opened, and of no interest once it is left out.
+    let config = study.read("model-late/config.json");
+    study.write("model-late/config.json", config.replacen('{', "{\"surprise\": 1,", 1));
+    std::fs::remove_file(study.path("model-late/model.safetensors")).unwrap();
+    let output = compare(&study, &["--unique", "none", "--keep-going", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(said["reference"].is_null() && said["bases"]["middle"] == HOSTILE, "{said}");
+    assert_eq!((said["lineage"].as_array().unwrap().len(), said["trends"].as_array().unwrap().len()), (5, 0), "{said}");
+    let record = record(&study);
+    let labels: Vec<&str> = record.checkpoints.iter().map(|c| c.label.as_str()).collect();
+    assert_eq!(labels, [HOSTILE, "middle", "other"]);
+    let left: Vec<&str> = record.left_out.iter().map(|w| w.message.as_str()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left[0].starts_with("checkpoint \"early\" is left out: list.toml:") && left[0].contains("model-erly"));
+    assert!(!record.warnings.iter().any(|w| w.message.contains(FORMULA)), "{:?}", record.warnings);
+
+    study.write("list.toml", "[[checkpoint]]\nlabel = \"late\"\npath = \"model-late\"\n");
+    let output = compare(&study, &["--unique", "none", "--keep-going", "--overwrite"]);
+    assert_eq!(output.status.code(), Some(3), "a run of nothing: {}", stderr(&output));
+}
+
 /// What `check_in_python.py` does, by the plain reference path of the library.
 #[test]
 fn a_sceptic_finds_the_same_scores() {
+    a_sceptic_finds_what_a_run_says(&["--unique", "none"], None);
+}
+
+/// The same where every fit is confined to principal components of its training rows.
+#[test]
+fn a_sceptic_finds_the_same_scores_of_components() {
+    a_sceptic_finds_what_a_run_says(&["--pca", "3"], Some(3));
+}
+
+fn a_sceptic_finds_what_a_run_says(flags: &[&str], components: Option<usize>) {
     let study = many();
-    assert!(compare(&study, &["--unique", "none"]).status.success());
+    assert!(compare(&study, flags).status.success());
     let script = study.read("out/check_in_python.py");
     let constant = |name: &str| {
         let line = script.lines().find_map(|l| l.strip_prefix(&format!("{name} = "))).unwrap();
-        serde_json::from_str::<serde_json::Value>(line).unwrap()
+        serde_json::from_str::<serde_json::Value>(line.replace("None", "null").as_str()).unwrap()
     };
     let (x, _) = npy::read(&study.path("out/check/X.npy")).unwrap();
     let (y, _) = npy::read(&study.path("out/check/Y.npy")).unwrap();
@@ -219,7 +260,16 @@ fn a_sceptic_finds_the_same_scores() {
         assert_eq!(rows, folds.train_rows(&[k]));
     }
     let alphas: Vec<f64> = constant("ALPHAS").as_array().unwrap().iter().map(|a| a.as_f64().unwrap()).collect();
-    let fit = cv::plain(x.view(), y.view(), &folds, &AlphaGrid::given(alphas).unwrap(), None, &Quiet).unwrap();
+    let grid = AlphaGrid::given(alphas).unwrap();
+    assert_eq!(constant("COMPONENTS").as_u64(), components.map(|n| n as u64));
+    let fit = match components {
+        None => cv::plain(x.view(), y.view(), &folds, &grid, None, &Quiet).unwrap(),
+        // Its components are scikit-learn's (tests/ridge.rs).
+        Some(_) => {
+            let options = Options { precision: Precision::Double, components, ..Options::default() };
+            engine::fit(x.view(), y.view(), &folds, &grid, &options, &Quiet).unwrap().0
+        }
+    };
     let mine = score(y.view(), &fit, &folds);
     let scores = Table::read(&study.path("out/scores.parquet")).unwrap();
     let text = |name: &str| scores.required_texts(name).unwrap();
@@ -261,6 +311,10 @@ fn runs_are_merged() {
         command.arg("report").args(folders.iter().map(|f| study.path(f)));
         command.arg("--out").arg(study.path(out)).output().unwrap()
     };
+    study.write(
+        "study.toml",
+        study.read("study.toml") + "[rois]\nown = { targets = [\"a\", \"b\"] }\nc = { targets = [\"c\"] }\n",
+    );
     run("one", &["base={}/model", "early={}/model-early"], &[]);
     run("two", &["same={}/model", "early={}/model-late"], &[]);
     run("all", &["base={}/model", "early={}/model-early", "late={}/model-late"], &[]);
@@ -285,10 +339,33 @@ fn runs_are_merged() {
         assert!((a - b).abs() < 1e-12, "{a} {b}");
         assert_eq!(found.inference.p_fwe, expected.inference.p_fwe);
     }
-    let rows = |out: &str| Table::read(&study.path(&format!("{out}/scores.csv"))).unwrap().rows();
-    assert_eq!(rows("both"), rows("all"));
+    // Every table of scores, targets, regions and ceilings has the rows of a run of all.
+    for stem in ["scores", "targets", "rois", "roi_summary", "roi_comparison", "normalised"] {
+        let rows = |out: &str| -> Vec<String> {
+            let text = study.read(&format!("{out}/{stem}.csv"));
+            // What is renamed, and the last digits of numbers that went through float64 and back, aside.
+            let cells = |line: &str| line.split(',').take(4).collect::<Vec<_>>().join(",");
+            let mut rows: Vec<String> = text.lines().map(cells).map(|l| l.replace("early (two)", "late")).collect();
+            rows.sort_unstable();
+            rows
+        };
+        assert_eq!(rows("both"), rows("all"), "{stem}");
+        assert!(study.path(&format!("both/{stem}.parquet")).exists(), "{stem}");
+    }
+    for same in ["ceilings.csv", "roi_matrix.csv", "roi_overlap.parquet"] {
+        assert_eq!(
+            std::fs::read(study.path("both").join(same)).unwrap(),
+            std::fs::read(study.path("all").join(same)).unwrap()
+        );
+    }
     assert!(study.path("both/report.md").exists() && study.path("both/summary.csv").exists());
     assert!(brainscore().arg("report").arg(study.path("both")).output().unwrap().status.success());
+
+    // What only may make scores differ is told.
+    run("few", &["late={}/model-late"], &["--pca", "3"]);
+    let output = merge(&["one", "few"], "mixed");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("components (3 and all)"), "{}", stderr(&output));
 
     // What keeps runs apart is named, all of it, and nothing is written.
     study.edit("study.toml", "k = 5", "k = 3");

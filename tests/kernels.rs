@@ -96,8 +96,7 @@ fn kernels_agree_with_the_cpu_in_any_order() {
     for source in brainscore::compute::cuda::SOURCES {
         for kernel in source.kernels {
             let seen = checks.iter().filter(|c| c["kernel"] == *kernel).count();
-            // cuBLAS takes the place of one of ours; the run below is without.
-            assert!(seen > 0 || kernel.starts_with("ridge_coefficients"), "{kernel} is not checked");
+            assert!(seen > 0, "{kernel} is not checked");
         }
     }
     assert_eq!(forwards["cards"].as_array().unwrap().len(), 2);

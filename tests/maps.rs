@@ -179,3 +179,28 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let again = maps(&study, &["--out", "{}/elsewhere"]);
     assert_eq!(again.status.code(), Some(4), "maps that are there stay");
 }
+
+#[test]
+fn maps_replace_maps_and_nothing_else() {
+    let study = scored();
+    let with_surfaces: &[&str] = &["--surface", "{}/lh.surf.gii,{}/rh.surf.gii", "--out", "{}/maps"];
+    made(&study, with_surfaces);
+    let whole = listing(&study.path("maps"));
+    assert!(whole.iter().any(|f| f.ends_with("_defined.shape.gii")), "{whole:?}");
+    study.write("maps/thesis.tex", "years of work");
+    let refused = maps(&study, &["--out", "{}/maps", "--overwrite"]);
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("[OD-01]") && stderr.contains("no part of a set of maps: thesis.tex"), "{stderr}");
+    std::fs::remove_file(study.path("maps/thesis.tex")).unwrap();
+    assert_eq!(listing(&study.path("maps")), whole);
+    // What fails on the way leaves the old maps where they were.
+    study.write("broken.surf.gii", "no document");
+    let failed = maps(&study, &["--surface", "{}/lh.surf.gii,{}/broken.surf.gii", "--out", "{}/maps", "--overwrite"]);
+    assert_eq!(failed.status.code(), Some(3), "{}", String::from_utf8_lossy(&failed.stderr));
+    assert_eq!(listing(&study.path("maps")), whole);
+    // Without surfaces there are fewer files: none of the old ones stays.
+    made(&study, &["--out", "{}/maps", "--overwrite"]);
+    assert!(listing(&study.path("maps")).iter().all(|f| !f.ends_with(".gii")));
+    assert_eq!(listing(study.dir.path()).iter().filter(|f| f.starts_with(".")).count(), 0);
+}

@@ -64,7 +64,7 @@ impl Tiny {
     }
 
     fn run(&self, flags: &[&str]) -> Output {
-        run(self.dir.path(), &self.dir.path().join("map.nii.gz"), flags)
+        run(self.dir.path(), &self.dir.path().join("map.nii.gz"), &[flags, &["--overwrite"]].concat())
     }
 
     /// The record of a run that must succeed.
@@ -210,6 +210,39 @@ fn a_mask_gives_the_grid() {
     let made = tiny.made(&["--topic", "3", "--mask", flag.to_str().unwrap()]);
     assert_eq!((made["n_voxels"].as_u64(), made["grid"]["shape"][0].as_u64()), (Some(1000), Some(10)));
     assert_eq!(volume(&tiny.dir.path().join("map.nii.gz")).len(), 1000);
+}
+
+#[test]
+fn files_that_are_there_stay_unless_they_may_be_replaced() {
+    let tiny = Tiny::new();
+    let folder = tiny.dir.path();
+    // 27 voxels around the peak, in the sphere of every selected study.
+    let mut mask = Image::new(&[3, 3, 3], vec![1.0; 27]);
+    mask.rows = [[2.0, 0.0, 0.0, -52.0], [0.0, 2.0, 0.0, 18.0], [0.0, 0.0, 2.0, 8.0]];
+    std::fs::write(folder.join("map.nii"), mask.bytes()).unwrap();
+    std::fs::write(folder.join("map_peaks.csv"), "somebody's own").unwrap();
+    let before = listing(folder);
+    let mask_flag = folder.join("map.nii").to_string_lossy().into_owned();
+    let cases: [(&str, &[&str], &str, &str, i32); 4] = [
+        ("map.nii.gz", &[], "OD-01", "map_peaks.csv: is there already", 4),
+        ("map.nii", &["--mask", &mask_flag], "OD-03", "take the place of the mask", 2),
+        ("map.nii", &["--mask", &mask_flag, "--overwrite"], "OD-03", "take the place of the mask", 2),
+        ("none/map.nii.gz", &[], "OD-02", "is no directory", 4),
+    ];
+    for (out, flags, code, says, status) in cases {
+        let output = run(folder, &folder.join(out), &[TOPIC, flags].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(code) && stderr.contains(says), "{flags:?}: {stderr}");
+        assert_eq!(output.status.code(), Some(status), "{stderr}");
+        assert_eq!(listing(folder), before, "{flags:?}");
+    }
+    assert_eq!(std::fs::read_to_string(folder.join("map_peaks.csv")).unwrap(), "somebody's own");
+    let made = tiny.made(&["--topic", "3", "--mask", &mask_flag]);
+    assert!(std::fs::read_to_string(folder.join("map_peaks.csv")).unwrap().starts_with("peak,"));
+    assert_eq!(listing(folder).len(), before.len() + 6, "{:?}", listing(folder));
+    // What lies outside the mask has no z: it is not the smallest.
+    let limits = &made["association"];
+    assert!((limits["z_min"].as_f64().unwrap() - 40f64.sqrt()).abs() < 1e-5, "{limits}");
 }
 
 /// What is changed, the flags, the code, and what the message must say.
@@ -361,7 +394,7 @@ fn maps_are_those_of_the_reference() {
     ];
     for (database, recipe, name, studies) in all {
         let out = dir.path().join("map.nii.gz");
-        let flags = ["--recipe", recipe, "--mask", mask.to_str().unwrap(), "--json"];
+        let flags = ["--recipe", recipe, "--mask", mask.to_str().unwrap(), "--json", "--overwrite"];
         let output = run(&shared.join("data").join(database), &out, &flags);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let made: Value = serde_json::from_slice(&output.stdout).unwrap();

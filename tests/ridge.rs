@@ -2,11 +2,13 @@
 
 mod banded;
 mod properties;
+mod sharing;
 
 use std::path::{Path, PathBuf};
 
 use brainscore::encoding::engine::{self, Options, Precision};
 use brainscore::encoding::{AlphaGrid, Folds, Score, TargetScores, cv, score};
+use brainscore::error::Code;
 use brainscore::io::npy;
 use brainscore::watch::Quiet;
 use ndarray::Array2;
@@ -234,4 +236,52 @@ fn components_are_those_of_the_training_rows() {
             }
         }
     }
+}
+
+/// What cannot be had is an error with a flag's name, never a panic; and the bound on memory counts what is kept to be
+/// combined.
+#[test]
+fn fits_that_cannot_be_are_refused() {
+    use brainscore::pipeline::{ArrayFit, Combine, fit_arrays};
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    let wide = Array2::from_shape_fn((24, 60_000), |(i, j)| ((i * 37 + j * 101 + i * j) % 97) as f32);
+    for name in ["a.npy", "b.npy", "stack.npy"] {
+        npy::write(&file(name), wide.view()).unwrap();
+    }
+    npy::write(&file("y.npy"), wide.slice(ndarray::s![.., ..2])).unwrap();
+    npy::write(&file("fold.npy"), Array2::from_shape_fn((24, 1), |(i, _)| (i / 8) as f64).view()).unwrap();
+    npy::write(&file("bands.npy"), Array2::from_shape_fn((60_000, 1), |(i, _)| (i % 2) as f64).view()).unwrap();
+    let plan = |x: &[&str]| ArrayFit {
+        x: x.iter().map(|x| file(x)).collect(),
+        y: vec![file("y.npy")],
+        folds: file("fold.npy"),
+        out: file("out"),
+        ..ArrayFit::default()
+    };
+    let bands = Some(file("bands.npy"));
+    let stack = vec![Combine::Stack];
+    // Alone: 96 + 64 MiB, and 11 MiB three times; together 11 more for each that is kept.
+    let tight = Some(205 << 20);
+    let cases = [
+        (ArrayFit { bands: bands.clone(), combine: stack.clone(), draws: 2, ..plan(&["a.npy"]) }, "--combine"),
+        (ArrayFit { bands: bands.clone(), components: Some(2), draws: 2, ..plan(&["a.npy"]) }, "--pca"),
+        (ArrayFit { bands, ..plan(&["a.npy"]) }, "--draws"),
+        (ArrayFit { band_scales: Some(file("bands.npy")), ..plan(&["a.npy"]) }, "--band-scales"),
+        (ArrayFit { components: Some(0), ..plan(&["a.npy"]) }, "--pca"),
+        (ArrayFit { combine: stack.clone(), ..plan(&["a.npy", "stack.npy"]) }, "stack.npy has the name of a model"),
+        (plan(&[]), "--x, --y"),
+        (ArrayFit { combine: vec![Combine::Concat], memory: tight, ..plan(&["a.npy", "b.npy"]) }, "--memory"),
+    ];
+    for (plan, says) in cases {
+        let error = fit_arrays(&plan, &Quiet).unwrap_err();
+        assert!(error.code() == Code::Fl02 && error.to_string().contains(says), "{says}: {error}");
+        assert!(!plan.out.exists());
+    }
+    // Alone each fits into that memory, and the others' scores were not to be had with less.
+    assert!(fit_arrays(&ArrayFit { memory: tight, ..plan(&["a.npy", "b.npy"]) }, &Quiet).is_ok());
+    let mixed = ArrayFit { combine: stack, overwrite: true, ..plan(&["a.npy", "b.npy"]) };
+    let done = fit_arrays(&mixed, &Quiet).unwrap();
+    let report = done.feature_spaces[2].report;
+    assert!(done.feature_spaces[2].name == "stack" && report.eigendecompositions > 0 && report.mix_seconds > 0.0);
 }

@@ -12,6 +12,7 @@ mod encoders;
 mod gifti;
 mod golden;
 mod hostile_bytes;
+mod hub;
 mod inference;
 mod kernels;
 mod maps;

@@ -120,7 +120,8 @@ fn the_leak_detector_tells_shuffled_folds_from_the_default() {
     assert!(record.plan.folds.leaks() && record.audit.iter().any(|f| f.code == "AU-07"));
 
     // Stamped wherever a number could be read.
-    for table in ["scores.csv", "layers.csv", "normalised.csv", "predictions.parquet", "scores.parquet"] {
+    let tables = ["scores.csv", "layers.csv", "ceilings.csv", "targets.csv", "normalised.csv"];
+    for table in tables.into_iter().chain(["predictions.parquet", "scores.parquet"]) {
         let table = Table::read(&study.path("out").join(table)).unwrap();
         assert!(table.names().any(|n| n == "leaky_folds"), "{}", table.path().display());
     }

@@ -30,7 +30,7 @@ impl Atlas {
         let maps = if self.is_soft() { soft(self, &pick, &mut warnings, watch)? } else { labels(self, &pick)? };
         if negative.into_inner() {
             let name = crate::io::file_name(self.path());
-            warnings.push(Warning::new("RO-06", format!("{name} holds values below 0; they count as 0 in ROIs")));
+            warnings.push(Warning::new("RO-06", format!("{name} holds values below 0; they count as 0")));
         }
         Ok((maps, warnings))
     }

@@ -4,14 +4,13 @@ use crate::error::{Result, Warning};
 use crate::io::nifti::{Affine, inverse};
 use crate::watch::Watch;
 
-/// The maps of an atlas by voxel, ready to carry values of its parcels: m_p(v) ≥ 0 and M(v) = Σ_p m_p(v).
+/// The maps of an atlas by voxel, ready to carry values of its parcels: m_p(v) ≥ 0.
 ///
 /// Not for: series of a run; that is what [`super::Projector`] solves for.
 #[derive(Debug, Clone)]
 pub struct Parcels {
     grid: Grid,
     maps: Vec<Entries>,
-    cover: Vec<f64>,
 }
 
 /// Values on the voxels of an atlas, some of them undefined.
@@ -36,21 +35,12 @@ impl Parcels {
     pub fn of(atlas: &Atlas, watch: &dyn Watch) -> Result<(Parcels, Vec<Warning>)> {
         let grid = *atlas.grid();
         let (maps, warnings) = atlas.weights_at(&vec![true; grid.voxels()], watch)?;
-        let mut cover = vec![0.0; grid.voxels()];
-        for (voxel, weight) in maps.iter().flatten() {
-            cover[*voxel as usize] += f64::from(*weight);
-        }
-        Ok((Parcels { grid, maps, cover }, warnings))
+        Ok((Parcels { grid, maps }, warnings))
     }
 
     /// Number of parcels.
     pub fn count(&self) -> usize {
         self.maps.len()
-    }
-
-    /// M(v): how much of the atlas lies at each voxel.
-    pub fn cover(&self) -> &[f64] {
-        &self.cover
     }
 
     /// The weighted average s(v) = Σ_p m_p(v) s_p / Σ_p m_p(v) over the parcels that have a value.
@@ -170,9 +160,7 @@ mod tests {
     fn parcels(maps: Vec<Entries>) -> Parcels {
         let affine = [[2.0, 0.0, 0.0, -2.0], [0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
         let grid = Grid { shape: [3, 2, 2], affine };
-        let mut cover = vec![0.0; 12];
-        maps.iter().flatten().for_each(|(v, w)| cover[*v as usize] += f64::from(*w));
-        Parcels { grid, maps, cover }
+        Parcels { grid, maps }
     }
 
     fn two() -> Parcels {
@@ -194,13 +182,11 @@ mod tests {
         let constant = parcels.average(&[Some(0.3), Some(0.3)]);
         assert!(constant.extremes().is_some_and(|(l, h)| (l - 0.3).abs() < 1e-15 && (h - 0.3).abs() < 1e-15));
         let (a, b) = (parcels.average(&[Some(1.0), Some(-2.0)]), parcels.average(&[Some(0.5), Some(4.0)]));
-        let both = parcels.average(&[Some(3.5), Some(0.0)]);
         for voxel in 0..3 {
-            let sum = 3.0 * a.value(voxel).unwrap() + b.value(voxel).unwrap() + 0.0;
+            let sum = 3.0 * a.value(voxel).unwrap() + b.value(voxel).unwrap();
             let expected = parcels.average(&[Some(3.5), Some(-2.0)]).value(voxel).unwrap();
             assert!((sum - expected).abs() < 1e-12, "{voxel}");
         }
-        assert_ne!(both.value(1), a.value(1));
     }
 
     #[test]

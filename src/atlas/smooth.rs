@@ -23,10 +23,8 @@ impl Smoothing {
     /// `FL-02` for a width that is negative or not finite.
     pub fn new(fwhm: f64, grid: &Grid) -> Result<Smoothing> {
         check_fwhm(fwhm)?;
-        let kernels = std::array::from_fn(|axis| {
-            let zoom = (0..3).map(|r| grid.affine[r][axis].powi(2)).sum::<f64>().sqrt();
-            kernel(fwhm / ((8.0 * std::f64::consts::LN_2).sqrt() * zoom))
-        });
+        let kernels =
+            std::array::from_fn(|axis| kernel(fwhm / ((8.0 * std::f64::consts::LN_2).sqrt() * grid.edge(axis))));
         Ok(Smoothing { shape: grid.shape, kernels })
     }
 

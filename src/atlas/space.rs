@@ -40,6 +40,16 @@ impl Grid {
         self.shape == other.shape && self.affine.iter().flatten().zip(other.affine.iter().flatten()).all(close)
     }
 
+    /// Where a place in voxel indices lies (mm).
+    pub fn place(&self, at: [f64; 3]) -> [f64; 3] {
+        std::array::from_fn(|r| (0..3).map(|c| self.affine[r][c] * at[c]).sum::<f64>() + self.affine[r][3])
+    }
+
+    /// The length of a voxel's edge along an axis (mm).
+    pub fn edge(&self, axis: usize) -> f64 {
+        (0..3).map(|r| self.affine[r][axis].powi(2)).sum::<f64>().sqrt()
+    }
+
     /// The voxel (i, j, k) of position `index` in a volume.
     pub fn coordinates(&self, index: usize) -> [usize; 3] {
         let [nx, ny, _] = self.shape;

@@ -72,7 +72,7 @@ pub(super) enum Command {
     Extract(ExtractArgs),
     /// Say what a checkpoint is, and what would be refused about it and why.
     Inspect(InspectArgs),
-    /// Look after the cache of hidden states.
+    /// Look after the cache: hidden states, factorised atlases, series of parcels, compiled kernels.
     Cache(CacheCommandArgs),
     /// Rebuild figures and report of a finished run, or merge several runs of one study into one comparison.
     #[command(after_help = REPORT_EXAMPLES)]
@@ -184,11 +184,11 @@ pub(super) struct SharedArgs {
     #[arg(long, value_name = "N")]
     pub permutations: Option<usize>,
     /// Layers that get `unique cod`, what they add to the confounds in a joint (banded) model: best (of each checkpoint),
-    /// all (about 100 times the work of the plain fits) or none.
-    #[arg(long, value_name = "LAYERS", default_value = "best", value_parser = unique_layers)]
-    pub unique: UniqueLayers,
-    /// Confine each fit to so many principal components of the features, found on its training rows; leaves out `unique
-    /// cod` [default: the study's, else all].
+    /// all (about 100 times the work of the plain fits) or none [default: best, and none with principal components].
+    #[arg(long, value_name = "LAYERS", value_parser = unique_layers)]
+    pub unique: Option<UniqueLayers>,
+    /// Confine each fit to so many principal components of the features, found on its training rows; there is no `unique
+    /// cod` then [default: the study's, else all].
     #[arg(long, value_name = "N")]
     pub pca: Option<NonZeroUsize>,
     /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
@@ -344,11 +344,11 @@ pub(super) struct CacheCommandArgs {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum CacheAction {
-    /// Count entries and bytes.
+    /// Count entries and bytes of all that is kept.
     List,
-    /// Read every entry and remove damaged ones.
+    /// Read every entry of hidden states and remove damaged ones.
     Verify,
-    /// Remove all entries.
+    /// Remove all that can be made again; atlases that were fetched stay.
     Clear,
 }
 

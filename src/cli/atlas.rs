@@ -50,7 +50,7 @@ pub(super) enum Action {
     },
     /// Compute a meta-analytic map (MKDA) from a database of studies: NeuroSynth, or NeuroQuery.
     #[command(after_help = super::neurosynth::EXAMPLES)]
-    Neurosynth(super::neurosynth::NeurosynthArgs),
+    Neurosynth(Box<super::neurosynth::NeurosynthArgs>),
 }
 
 /// Runs the command.

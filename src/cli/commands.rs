@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use crate::encoder::{Checkpoint, CheckpointSpec};
 use crate::error::{Code, Error, Problems, Status, Warning, first_five};
 use crate::pipeline::{self, ArrayFit, ExtractPlan, Finished, Prepared, Want};
 use crate::report;
-use crate::store::{StateCache, default_cache_folder};
+use crate::store::{StateCache, clear_kept, default_cache_folder, kept};
 use crate::study::{CheckpointList, InferenceFlags, LayerSelection, Overrides, Plan};
 
 /// Runs a command; `None` is success.
@@ -126,15 +127,15 @@ pub(super) fn plan(
     study: &Path,
     overrides: &Overrides,
 ) -> Result<Plan, Problems> {
-    let (specs, lineage) = match &list.list {
-        None => (specs(checkpoints), Vec::new()),
-        Some(path) => match CheckpointList::read(path) {
-            Ok(list) => (Ok(list.specs), list.lineage),
-            Err(problems) => (Err(Problems::from_list(problems)), Vec::new()),
+    let (specs, lineage, left_out) = match &list.list {
+        None => (specs(checkpoints), Vec::new(), Vec::new()),
+        Some(path) => match CheckpointList::read(path, list.keep_going) {
+            Ok(list) => (Ok(list.specs), list.lineage, list.left_out),
+            Err(problems) => (Err(Problems::from_list(problems)), Vec::new(), Vec::new()),
         },
     };
     let known = specs.as_ref().ok().cloned().unwrap_or_default();
-    let overrides = Overrides { lineage, keep_going: list.keep_going, ..overrides.clone() };
+    let overrides = Overrides { lineage, left_out, keep_going: list.keep_going, ..overrides.clone() };
     match (Plan::new(study, known, &overrides), specs) {
         (Ok(plan), Ok(_)) => Ok(plan),
         (Ok(_), Err(problems)) => Err(problems),
@@ -295,28 +296,42 @@ fn inspect(args: &InspectArgs) -> Result<(), Problems> {
 fn cache(args: &CacheCommandArgs) -> Result<(), Problems> {
     let folder = args.cache_dir.clone().map_or_else(default_cache_folder, Ok)?;
     let cache = StateCache::open(&folder, u64::MAX);
-    let content = match args.action {
-        CacheAction::List => cache.content(),
-        CacheAction::Verify => cache.verify(),
-        CacheAction::Clear => cache.clear()?,
+    let (content, others) = match args.action {
+        CacheAction::List => (cache.content(), kept(&folder)),
+        CacheAction::Verify => (cache.verify(), Vec::new()),
+        CacheAction::Clear => (cache.clear()?, clear_kept(&folder)?),
     };
     let what = match args.action {
         CacheAction::List => "".to_owned(),
         CacheAction::Verify => format!(", {} damaged removed", content.damaged),
         CacheAction::Clear => ", all removed".to_owned(),
     };
-    let size = content.bytes as f64 / f64::from(1 << 20);
-    say(&format!("{}: {} entries, {size:.1} MiB{what}", cache.folder().display(), content.entries));
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    say(&format!("{}: {} entries, {:.1} MiB{what}", cache.folder().display(), content.entries, mib(content.bytes)));
+    for kept in others {
+        let what = match args.action {
+            CacheAction::Clear if kept.stays => ", kept: they were fetched; remove the folder atlases by hand",
+            CacheAction::Clear => ", all removed",
+            _ => "",
+        };
+        say(&format!("{}: {} entries, {:.1} MiB{what}", kept.what, kept.entries, mib(kept.bytes)));
+    }
     Ok(())
 }
 
 fn summary(finished: &Finished) -> serde_json::Value {
     let comparison = &finished.record.comparison;
+    let labels: Vec<String> = finished.record.checkpoints.iter().map(|c| c.label.clone()).collect();
+    let bases: BTreeMap<String, String> = comparison.bases(&labels).into_iter().collect();
     json!({
         "out": finished.folder.display().to_string(),
         "report": finished.folder.join("report.html").display().to_string(),
         "score": comparison.score,
-        "reference": comparison.reference,
+        // Where checkpoints have bases of their own there is no one reference.
+        "reference": Some(&comparison.reference).filter(|_| !comparison.has_bases()),
+        "bases": bases,
+        "lineage": comparison.lineage,
+        "trends": comparison.trends,
         "folds": finished.record.plan.folds,
         "leaky_folds": finished.record.plan.folds.leaks(),
         "curves": comparison.curves,

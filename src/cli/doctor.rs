@@ -119,15 +119,15 @@ fn say_cards(cuda: &CudaFound) {
         say(&format!("kernel      {kernel}: largest error {worst:.1e} over {} shapes", own().count()));
     }
     for m in &cuda.measured {
+        let of_product = m.of_product.map_or(String::new(), |share| format!(" ({:.0} % of a product)", 100.0 * share));
         say(&format!(
-            "measured    {} ({}): {:.3} ms, {:.1} GB/s ({:.0} % of a copy), {:.2} TFLOP/s ({:.0} % of a product)",
+            "measured    {} ({}): {:.3} ms, {:.1} GB/s ({:.0} % of a copy), {:.2} TFLOP/s{of_product}",
             m.what,
             m.shape,
             1e3 * m.seconds,
             m.bytes_per_second / 1e9,
             100.0 * m.of_copy,
-            m.flops_per_second / 1e12,
-            100.0 * m.of_product
+            m.flops_per_second / 1e12
         ));
     }
     say(&format!("checks      {} of {} agree with the CPU", cuda.checks.len() - cuda.failed, cuda.checks.len()));

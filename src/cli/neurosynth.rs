@@ -57,6 +57,9 @@ pub(super) struct NeurosynthArgs {
     /// The association map; the other files are named after it.
     #[arg(long, value_name = "MAP.nii.gz", value_hint = ValueHint::FilePath)]
     pub out: PathBuf,
+    /// Replace files of these names.
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 fn recipe(text: &str) -> Result<Recipe, String> {
@@ -84,6 +87,7 @@ pub(super) fn run(args: &NeurosynthArgs, json: bool) -> Result<(), Problems> {
             q: args.fdr,
             apart: args.apart,
             out: args.out.clone(),
+            overwrite: args.overwrite,
         },
         &Progress::new(),
     )?;

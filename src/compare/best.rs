@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::inference::{Fits, Inference, Power, tests};
 use super::layer::LEVEL;
-use super::units::{beside, ones, predicts, weighted};
+use super::units::{beside, ones, predicts};
 use super::{ByGroup, Comparison, LayerFit};
 use crate::encoding::{Reason, Score, ScoreName};
 use crate::ids::Layer;
-use crate::stats::bootstrap::{Interval, Resamples, bca, expanded, weighted_means};
+use crate::stats::bootstrap::{Interval, Resamples, bca, expanded, weighted_means, weighted_within};
 use crate::stats::flips::{SignFlips, sign_flip_test};
 use crate::stats::paired::Sample;
 
@@ -92,9 +92,10 @@ pub(super) struct Profile {
 
 impl Profile {
     fn of(layers: &[(Layer, LayerFit)], score: ScoreName, units: usize, weights: &Array2<f64>) -> Profile {
-        let columns: Vec<Array2<f64>> = layers.iter().map(|(_, fit)| weighted(&fit.per_unit(score), weights)).collect();
+        let columns: Vec<Array2<f64>> =
+            layers.iter().map(|(_, fit)| weighted_within(&fit.per_unit(score), weights)).collect();
         let first = layers.first().and_then(|(_, fit)| fit.groups.as_ref());
-        let shares = first.map(|sums| weighted(&sums.parts(score).shares, weights));
+        let shares = first.map(|sums| weighted_within(&sums.parts(score).shares, weights));
         let groups = shares.map(|s| s.column(0).mapv(|s| s * units as f64));
         Profile {
             layers: layers.iter().map(|(layer, _)| *layer).collect(),
@@ -340,9 +341,7 @@ impl Comparison {
                 centre_interval: middle_interval,
             });
         }
-        let at = |label: &str| fits.iter().position(|(l, _)| *l == label);
-        let pairs: Vec<(usize, usize)> =
-            (0..fits.len()).filter_map(|of| Some((of, at(self.base_of(fits[of].0)?)?))).collect();
+        let pairs = self.pairs(fits);
         // Without a test there is no place in the family either.
         let paired: Vec<Array2<f64>> = pairs.iter().map(|(of, base)| choices[*of].paired(&choices[*base])).collect();
         let tested = tests(&beside(&paired, self.n_units), flips, power);

@@ -4,10 +4,9 @@ use ndarray::{Array1, Array2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::LEVEL;
-use super::units::weighted;
 use crate::encoding::ceiling::{CeilingKind, SubjectRows, by_group_size, explainable, loso, repeated, saturation};
 use crate::encoding::{Folds, Reason, Score, ScoreName};
-use crate::stats::bootstrap::{Interval, Resamples, bca, mean_intervals, weighted_means};
+use crate::stats::bootstrap::{Interval, Resamples, bca, mean_intervals, weighted_means, weighted_within};
 
 /// Seed of the random groups of subjects.
 const SEED: u64 = 0;
@@ -95,10 +94,10 @@ fn over_subjects(
     rois: Option<&Array2<f64>>,
     resamples: &Resamples,
 ) -> Ceiling {
-    let per_subject = weighted(values, &Array2::ones((1, values.ncols())));
+    let per_subject = weighted_within(values, &Array2::ones((1, values.ncols())));
     let (mean, mut interval) = mean_intervals(&per_subject, resamples, LEVEL);
     let (means, intervals) = mean_intervals(values, resamples, LEVEL);
-    let in_rois = rois.map(|rows| mean_intervals(&weighted(values, rows), resamples, LEVEL));
+    let in_rois = rois.map(|rows| mean_intervals(&weighted_within(values, rows), resamples, LEVEL));
     let defined = |value: f64| Score::from_nan(value, Reason::NothingDefined);
     Ceiling {
         kind,
@@ -137,7 +136,7 @@ fn repeats(
         let (boot, jack) = (replicates(&by_text.bootstrap), replicates(&by_text.jackknife));
         let mut ceiling = over_subjects(CeilingKind::Repeats, ScoreName::Cod, &values, rois, resamples);
         let intervals = |weights: &Array2<f64>| -> Vec<Option<Interval>> {
-            let [value, boot, jack] = [&values, &boot, &jack].map(|m| weighted(m, weights));
+            let [value, boot, jack] = [&values, &boot, &jack].map(|m| weighted_within(m, weights));
             (0..weights.nrows()).map(|w| bca(value[[0, w]], boot.column(w), jack.column(w), LEVEL)).collect()
         };
         ceiling.interval = intervals(&Array2::ones((1, targets))).pop().flatten();

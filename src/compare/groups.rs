@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::best::nested_values;
 use super::inference::Fits;
-use super::units::{beside, mean_differences, ones, weighted};
+use super::units::{beside, mean_differences, ones};
 use super::{Comparison, Settings};
 use crate::encoding::{Reason, Score};
 use crate::ids::Layer;
-use crate::stats::bootstrap::Interval;
+use crate::stats::bootstrap::{Interval, weighted_within};
 use crate::stats::labels::{Contrast, Relabelings, contrast_groups};
 use crate::stats::permuter::Permuter;
 use crate::subjects::SubjectGroups;
@@ -87,11 +87,10 @@ impl Comparison {
         let nested = nested_values(fits, self.score, self.n_units);
         for (at, (label, layers)) in fits.iter().enumerate() {
             let scores: Vec<_> =
-                layers.iter().map(|(_, fit)| weighted(&fit.per_unit(self.score), &ones(fit))).collect();
+                layers.iter().map(|(_, fit)| weighted_within(&fit.per_unit(self.score), &ones(fit))).collect();
             let of: Vec<Layer> = layers.iter().map(|(layer, _)| *layer).collect();
             let mut outcomes = vec![(Outcome::Score, of, scores, nested[at].clone())];
-            let base = self.base_of(label).and_then(|base| fits.iter().position(|(l, _)| *l == base));
-            if let Some(base_at) = base {
+            if let Some(base_at) = self.base_among(fits, label) {
                 let (_, reference) = fits[base_at];
                 let (of, paired) = layers
                     .iter()

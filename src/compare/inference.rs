@@ -114,8 +114,7 @@ impl Comparison {
                     let found = tests(&beside(&unique, self.n_units), &flips, &mut power);
                     assign(&mut self.unique_cod, label, score, found);
                 }
-                let base = self.base_of(label).and_then(|base| fits.iter().find(|(l, _)| *l == base));
-                let Some((_, reference)) = base else { continue };
+                let Some((_, reference)) = self.base_among(fits, label).map(|base| fits[base]) else { continue };
                 let pairs: Vec<(&LayerFit, &LayerFit)> = layers
                     .iter()
                     .filter_map(|(layer, fit)| Some((fit, &reference.iter().find(|(l, _)| l == layer)?.1)))

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
-use super::units::weighted;
 use super::{Baseline, Difference, Inference, Point, TargetMeans, Unit};
 use crate::encoding::{GroupSums, Reason, Score, ScoreName, TargetScores};
 use crate::ids::{Layer, TargetId};
-use crate::stats::bootstrap::{Interval, Resamples, bca, expanded, mean_intervals, two_way, weighted_means};
+use crate::stats::bootstrap::{
+    Interval, Resamples, bca, expanded, mean_intervals, two_way, weighted_means, weighted_within,
+};
 
 /// The scores of one feature space: every subject and target.
 #[derive(Debug, Clone)]
@@ -178,7 +179,7 @@ impl Replicated {
 
     /// Weighted means over targets, a column for each row of `weights` (columns, targets).
     pub(super) fn weighted(&self, weights: &Array2<f64>) -> Replicated {
-        self.mapped(|m| weighted(m, weights))
+        self.mapped(|m| weighted_within(m, weights))
     }
 
     /// One matrix for values and replicates, made from each alike.

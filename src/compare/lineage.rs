@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Comparison;
+use super::inference::Fits;
 
 /// What a list of checkpoints says of one of them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +58,17 @@ impl Comparison {
     /// [`Comparison::base_of`] for each of some checkpoints that have one.
     pub fn bases(&self, checkpoints: &[String]) -> HashMap<String, String> {
         checkpoints.iter().filter_map(|c| Some((c.clone(), self.base_of(c)?.to_owned()))).collect()
+    }
+
+    /// The place of what a fit is compared with.
+    pub(super) fn base_among(&self, fits: &[Fits<'_>], of: &str) -> Option<usize> {
+        let base = self.base_of(of)?;
+        fits.iter().position(|(label, _)| *label == base)
+    }
+
+    /// The places of all fits that are compared with another, and of those others.
+    pub(super) fn pairs(&self, fits: &[Fits<'_>]) -> Vec<(usize, usize)> {
+        fits.iter().enumerate().filter_map(|(of, (label, _))| Some((of, self.base_among(fits, label)?))).collect()
     }
 
     /// What differences are to, in words: the reference, or `its base`.

@@ -214,17 +214,11 @@ impl Comparison {
             for (label, layers) in fits {
                 builder.points(label, layers, confounds, score);
             }
-            for (label, layers) in fits {
-                let base = self.base_of(label).and_then(|base| fits.iter().find(|(l, _)| *l == base));
-                if let Some((_, base)) = base {
-                    builder.differences(label, layers, base, score);
-                }
+            for (of, base) in self.pairs(fits) {
+                builder.differences(fits[of].0, fits[of].1, fits[base].1, score);
             }
         }
-        let at = |label: &str| fits.iter().position(|(l, _)| *l == label);
-        let pairs: Vec<(usize, usize)> =
-            (0..fits.len()).filter_map(|of| Some((of, at(self.base_of(fits[of].0)?)?))).collect();
-        builder.nested(fits, &pairs, self.score);
+        builder.nested(fits, &self.pairs(fits), self.score);
         self.rois = Some(builder.found);
     }
 }

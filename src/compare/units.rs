@@ -9,7 +9,7 @@ use ndarray::{Array2, ArrayView1, Axis};
 
 use super::LayerFit;
 use crate::encoding::ScoreName;
-use crate::stats::bootstrap::weighted_means;
+use crate::stats::bootstrap::weighted_within;
 
 impl LayerFit {
     /// Values per unit (units, targets) whose mean over units is each target's score, up to a constant that is the same
@@ -39,7 +39,7 @@ impl LayerFit {
         let parts = groups.parts(name);
         let known: Vec<usize> =
             (0..self.scores[0].len()).filter(|t| self.scores[0][*t].get(name).value().is_some()).collect();
-        let average = |m: &Array2<f64>| weighted(&m.select(Axis(1), &known), &weights.select(Axis(1), &known));
+        let average = |m: &Array2<f64>| weighted_within(&m.select(Axis(1), &known), &weights.select(Axis(1), &known));
         let (gains, shares) = (average(&parts.gains), average(&parts.shares));
         let columns = gains.columns().into_iter().zip(shares.columns());
         columns.map(|(gains, shares)| predicts(gains, shares, parts.offset)).collect()
@@ -89,7 +89,7 @@ pub(super) fn weighted_differences(
     name: ScoreName,
     weights: &Array2<f64>,
 ) -> Array2<f64> {
-    let mut paired = weighted(&(of.per_unit(name) - from.per_unit(name)), weights);
+    let mut paired = weighted_within(&(of.per_unit(name) - from.per_unit(name)), weights);
     let (a, b) = (of.predicts_weighted(name, weights), from.predicts_weighted(name, weights));
     for (at, mut column) in paired.columns_mut().into_iter().enumerate() {
         if !a[at] && !b[at] {
@@ -102,12 +102,6 @@ pub(super) fn weighted_differences(
 /// The weights of the mean over a fit's targets.
 pub(super) fn ones(of: &LayerFit) -> Array2<f64> {
     Array2::ones((1, of.scores.first().map_or(0, Vec::len)))
-}
-
-/// Weighted means over targets of each unit, (units, targets) and (columns, targets) → (units, columns); NaN where no
-/// target with weight has a value.
-pub(super) fn weighted(values: &Array2<f64>, weights: &Array2<f64>) -> Array2<f64> {
-    weighted_means(weights, &values.t().to_owned()).t().to_owned()
 }
 
 /// Columns side by side.

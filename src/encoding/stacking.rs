@@ -7,12 +7,14 @@
 //!
 //! Not for: which feature space matters. Weights of correlated spaces are interchangeable.
 
+use std::time::Instant;
+
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rayon::prelude::*;
 
 use super::alphas::AlphaGrid;
 use super::cv::CvFit;
-use super::engine::{self, Options};
+use super::engine::{self, Options, Report};
 use super::folds::Folds;
 use crate::error::Result;
 use crate::watch::Watch;
@@ -29,10 +31,18 @@ pub struct Stacked {
     pub fit: CvFit,
     /// (outer folds, feature spaces, targets); they sum to 1 over feature spaces.
     pub weights: Array3<f64>,
+    /// The work of all fits and of the mixture.
+    pub report: Report,
 }
 
-/// Fits every feature space (rows, features) to `y` (rows, targets) and mixes them. In memory: inner predictions of all
-/// feature spaces for all folds, 8 bytes · spaces · folds · rows · targets.
+/// Bytes that [`stack`] takes for one target beside what the engine does: inner predictions of all feature spaces for all
+/// folds, their residuals, the fits and the responses.
+pub fn bytes_per_target(spaces: usize, folds: usize, rows: usize) -> u64 {
+    (8 * (rows * (spaces * (folds + 3) + 4) + folds * spaces * (spaces + 4))) as u64
+}
+
+/// Fits every feature space (rows, features) to `y` (rows, targets) and mixes them; `grids` has the alphas of each space,
+/// a default one widened where it proves too narrow. In memory: [`bytes_per_target`].
 ///
 /// # Errors
 /// As [`engine::fit_blocks`].
@@ -40,18 +50,24 @@ pub fn stack(
     spaces: &[ArrayView2<'_, f64>],
     y: ArrayView2<'_, f64>,
     folds: &Folds,
-    grid: &AlphaGrid,
+    grids: &[AlphaGrid],
     options: &Options,
     watch: &dyn Watch,
 ) -> Result<Stacked> {
-    assert!(!spaces.is_empty(), "something to mix");
+    assert!(!spaces.is_empty() && spaces.len() == grids.len(), "something to mix, and alphas for each");
     let mut fits = Vec::with_capacity(spaces.len());
     let mut inner = Vec::with_capacity(spaces.len());
-    for x in spaces {
-        let (fit, _) = engine::fit(*x, y, folds, grid, options, watch)?;
+    let mut report = Report::default();
+    for (x, grid) in spaces.iter().zip(grids) {
+        let (fit, done) = engine::fit(*x, y, folds, grid, options, watch)?;
+        report.add(&done);
+        let clock = Instant::now();
         inner.push(engine::inner_predictions(*x, y, folds, &fit, options, watch)?);
+        report.eigendecompositions += folds.count() * (folds.count() - 1) / 2;
+        report.mix_seconds += clock.elapsed().as_secs_f64();
         fits.push(fit);
     }
+    let clock = Instant::now();
     let (k, targets) = (folds.count(), y.ncols());
     let mut weights = Array3::zeros((k, spaces.len(), targets));
     for fold in 0..k {
@@ -85,7 +101,8 @@ pub fn stack(
         }
         fit.varying[fold] = fits.iter().map(|f| f.varying[fold]).max().unwrap_or(0);
     }
-    Ok(Stacked { fit, weights })
+    report.mix_seconds += clock.elapsed().as_secs_f64();
+    Ok(Stacked { fit, weights, report })
 }
 
 /// The place of the alpha in a grid that may have been widened otherwise than that of the alpha.
@@ -187,7 +204,11 @@ mod tests {
         let folds = Folds::from_labels(&(0..120).map(|i| i / 30).collect::<Vec<i64>>());
         let grid = AlphaGrid::default();
         let options = Options::default();
-        let found = stack(&[a.view(), b.view()], y.view(), &folds, &grid, &options, &Quiet).unwrap();
+        let grids = [grid.clone(), grid.clone()];
+        let found = stack(&[a.view(), b.view()], y.view(), &folds, &grids, &options, &Quiet).unwrap();
+        // 4 folds: per space the outer fits, and the inner training sets twice.
+        assert!(found.report.eigendecompositions >= 2 * 2 * 6 && found.report.choices == 2 * 4 * 3);
+        assert!(found.report.search_seconds > 0.0 && found.report.mix_seconds > 0.0);
         for fold in 0..4 {
             assert!(found.weights[[fold, 0, 0]] > 0.9 && found.weights[[fold, 1, 1]] > 0.9);
             assert!((0.2..0.8).contains(&found.weights[[fold, 0, 2]]));

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::error::Error;
 use crate::ids::Digest;
 
 /// SHA-256 of bytes in memory.
@@ -53,7 +54,12 @@ pub fn digest_file(path: &Path) -> crate::error::Result<Digest> {
             Ok(0) => return Ok(Digest(hash.finalize().into())),
             Ok(n) => hash.update(&buffer[..n]),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(crate::error::Error::io(path.display(), "reading", e)),
+            Err(e) => return Err(Error::io(path.display(), "reading", e)),
         }
     }
+}
+
+/// An error's message with the names of files instead of where this machine keeps them.
+pub fn without_folders(error: &Error) -> String {
+    error.message().replace(error.place(), &file_name(Path::new(error.place())))
 }

@@ -9,7 +9,7 @@ use polars::prelude::{
     Column as PolarsColumn, CsvParseOptions, CsvReadOptions, DataFrame, DataType, ParquetReader, SerReader,
 };
 
-pub use write::{Output, OutputTable, write_batches, write_csv_batches, write_parquet_batches};
+pub use write::{Output, OutputTable, find_cell, plain, write_batches, write_csv_batches, write_parquet_batches};
 
 use super::bounded::{self, FileBytes};
 use super::text_table;

@@ -11,6 +11,7 @@ use ndarray::{Array2, ArrayView2};
 use serde::Serialize;
 
 use super::bands::{Search, band_scales, bands_table, read_bands};
+use super::bound::Bound;
 use super::combined::{Combine, Together, weights_table};
 use crate::compute::device::{Device, Offload};
 use crate::compute::{self, cpu};
@@ -19,7 +20,7 @@ use crate::encoding::{AlphaGrid, Folds, Score, TargetScores, score};
 use crate::error::{Code, Error, Result, Warning};
 use crate::io::table::{Output, OutputTable};
 use crate::io::{atomic, npy};
-use crate::store::{RunDir, default_cache_folder};
+use crate::store::{Owned, RunDir, default_cache_folder};
 use crate::watch::Watch;
 
 /// Files and choices of one fit.
@@ -97,12 +98,13 @@ pub struct SpaceSummary {
 /// Fits, and writes the folder in one rename.
 ///
 /// # Errors
-/// `RS-*` for arrays that cannot be read or do not belong together, `RC-02` and `RC-03` for alphas and folds, `OD-*` for
-/// the folder.
+/// `FL-02` for choices that cannot be had together and for too little memory; `RS-*` for arrays that cannot be read or do
+/// not belong together, `RC-02` and `RC-03` for alphas and folds, `OD-*` for the folder.
 pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
+    check(plan)?;
     let clock = std::time::Instant::now();
     let (offload, mut warning) = compute::open(plan.device, default_cache_folder().ok().as_deref())?;
-    let folder = RunDir::stage(&plan.out, plan.overwrite)?;
+    let folder = RunDir::stage_as(&plan.out, plan.overwrite, Owned::FIT)?;
     let folds = Folds::from_labels(&labels(&plan.folds)?);
     let grid = match &plan.alphas {
         Some(path) => AlphaGrid::given(read(path)?.iter().copied().collect())?,
@@ -114,10 +116,25 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
     let responses: Vec<&dyn Targets> = y.iter().map(|y| y as &dyn Targets).collect();
     let subjects: Vec<String> = plan.y.iter().map(|p| stem(p)).collect();
     let mut read_seconds = clock.elapsed().as_secs_f64();
+    let bound = Bound {
+        memory,
+        held: y.iter().map(Response::bytes).sum(),
+        rows,
+        targets: responses.iter().map(|r| r.columns()).sum(),
+        folds: folds.count(),
+        // A default grid may be widened by four values on either side.
+        alphas: grid.values.len() + if grid.given { 0 } else { 8 },
+    };
     let (mut fit_seconds, mut spaces, mut all) = (0.0, Vec::new(), Vec::new());
     let mut shares = Vec::new();
     let mut names: Vec<String> = plan.x.iter().map(|p| stem(p)).collect();
-    let mut together = Together::new(&plan.combine, &names, rows);
+    let mut together = Together::new(&plan.combine);
+    let plain = Options {
+        precision: plan.precision,
+        components: plan.components,
+        offload: offload.clone(),
+        ..Options::default()
+    };
     for path in &plan.x {
         let clock = std::time::Instant::now();
         let x = checked(path, rows)?;
@@ -127,12 +144,14 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
             _ => None,
         };
         read_seconds += clock.elapsed().as_secs_f64();
-        let held = y.iter().map(Response::bytes).sum::<u64>() + (x.len() * 8) as u64 + together.bytes();
-        let memory = engine_memory(memory, held, x.dim(), &responses, &grid, folds.count())?;
-        let (components, offload) = (plan.components, offload.clone());
-        let options = Options { precision: plan.precision, memory: Some(memory), scale, components, offload };
+        let held = (x.len() * 8) as u64 + together.bytes();
         let clock = std::time::Instant::now();
         if let (Some(bands), None) = (&bands, &plan.band_scales) {
+            // A search over bands holds a response, its predictions and what each band contributes.
+            let most = responses.iter().map(|r| r.columns()).max().unwrap_or(0);
+            let whole = (8 * most * (3 * rows + bands.count())) as u64;
+            let memory = Some(bound.rest(x.ncols(), held + whole, all.len() + 1)?);
+            let options = Options { memory, ..plain.clone() };
             let search = Search { bands, weights: random_weights(bands.count(), plan.draws, plan.seed), folds: &folds };
             let (found, of_bands, report) = search.run(x.view(), &responses, &grid, &options, watch)?;
             fit_seconds += clock.elapsed().as_secs_f64();
@@ -141,21 +160,16 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
             shares.extend(of_bands.into_iter().map(|share| (stem(path), share)));
             continue;
         }
-        let (found, report) = fit_one(x.view(), &responses, &folds, &grid, &options, watch)?;
+        let memory = Some(bound.rest(x.ncols(), held, all.len() + 1)?);
+        let options = Options { memory, scale, ..plain.clone() };
+        let (found, grids, report) = fit_one(x.view(), &responses, &folds, &grid, &options, watch)?;
         fit_seconds += clock.elapsed().as_secs_f64();
         spaces.push(summary(stem(path), found.iter().flat_map(|(.., scores)| scores), report));
         all.push(found);
-        together.keep(x);
+        together.keep(x, grids);
     }
     let clock = std::time::Instant::now();
-    let options = Options {
-        precision: plan.precision,
-        memory: plan.memory,
-        components: plan.components,
-        offload: offload.clone(),
-        scale: None,
-    };
-    let (combined, weights) = together.fit(&responses, &folds, &grid, &options, watch)?;
+    let (combined, weights) = together.fit(&responses, &folds, &grid, (&plain, &bound), watch)?;
     for (name, found, report) in combined {
         spaces.push(summary(name.clone(), found.iter().flat_map(|(.., scores)| scores), report));
         names.push(name);
@@ -176,7 +190,7 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
         bands_table(&shares, &subjects).write_csv(&folder.path().join("bands.csv"))?;
     }
     if !weights.is_empty() {
-        weights_table(&weights, &subjects).write_csv(&folder.path().join("stack.csv"))?;
+        weights_table(&weights, &subjects, &names).write_csv(&folder.path().join("stack.csv"))?;
     }
     warning = warning.or_else(|| offload.as_ref().and_then(|o| o.lost().cloned()));
     let summary = ArraySummary {
@@ -195,7 +209,37 @@ pub fn fit_arrays(plan: &ArrayFit, watch: &dyn Watch) -> Result<ArraySummary> {
     Ok(summary)
 }
 
-/// Scores of one feature space for every response, in their order.
+/// What cannot be had together.
+fn check(plan: &ArrayFit) -> Result<()> {
+    let refuse = |flag: &str, found: &str, expected: &str| Err(Error::new(Code::Fl02, flag, found).expected(expected));
+    match (&plan.bands, &plan.band_scales) {
+        (Some(_), _) if plan.components.is_some() => {
+            return refuse("--pca", "is given with bands", "one of both: components mix what bands keep apart");
+        }
+        (Some(_), _) if !plan.combine.is_empty() => {
+            return refuse("--combine", "is given with bands", "one of both: bands are those of single feature spaces");
+        }
+        (Some(_), None) if plan.draws == 0 => return refuse("--draws", "is 0", "at least one weighting of bands"),
+        (None, Some(_)) => return refuse("--band-scales", "is given without bands", "the band of each feature"),
+        _ => {}
+    }
+    if plan.components == Some(0) {
+        return refuse("--pca", "is 0", "at least one component");
+    }
+    if plan.x.is_empty() || plan.y.is_empty() {
+        return refuse("--x, --y", "are not both given", "features and responses");
+    }
+    for combine in &plan.combine {
+        if let Some(path) = plan.x.iter().find(|path| stem(path) == combine.as_str()) {
+            return Err(Error::new(Code::Fl02, "--x", format!("{} has the name of a model of all", path.display()))
+                .expected("another name of the file: feature spaces are called after their files in all tables")
+                .hint("Rename it, or leave out --combine"));
+        }
+    }
+    Ok(())
+}
+
+/// Scores of one feature space for every response, in their order; and the alphas that were searched for each.
 pub(super) fn fit_one(
     x: ArrayView2<'_, f64>,
     responses: &[&dyn Targets],
@@ -203,18 +247,19 @@ pub(super) fn fit_one(
     grid: &AlphaGrid,
     options: &Options,
     watch: &dyn Watch,
-) -> Result<(Vec<Scored>, Report)> {
-    let found: Mutex<Vec<Scored>> = Mutex::new(Vec::new());
+) -> Result<(Vec<Scored>, Vec<AlphaGrid>, Report)> {
+    let found: Mutex<(Vec<Scored>, Vec<AlphaGrid>)> = Mutex::new((Vec::new(), vec![grid.clone(); responses.len()]));
     let receive = |part: Fitted| {
         let scores = score(part.y.view(), &part.fit, folds);
         let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        found.push((part.response, part.columns, scores));
+        found.0.push((part.response, part.columns, scores));
+        found.1[part.response] = part.fit.grid;
         Ok(())
     };
     let report = engine::fit_blocks(x, responses, folds, grid, options, watch, &receive)?;
-    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (mut found, grids) = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     found.sort_by_key(|(response, columns, _)| (*response, columns.start));
-    Ok((found, report))
+    Ok((found, grids, report))
 }
 
 /// Responses in memory, or read from their file in blocks of targets.
@@ -264,34 +309,6 @@ fn open_responses(paths: &[PathBuf], rows: usize, memory: u64) -> Result<Vec<Res
             Ok(if hold { Response::Held(columns.read(0..columns.dim().1)?) } else { Response::InFile(columns) })
         })
         .collect()
-}
-
-/// Bytes of the program itself, its threads' buffers and what the allocator keeps.
-const PROGRAM_BYTES: u64 = 96 << 20;
-
-/// What remains for the engine: the bound less the arrays held, the errors of every alpha and target, and the scores.
-fn engine_memory(
-    memory: u64,
-    held: u64,
-    (rows, features): (usize, usize),
-    responses: &[&dyn Targets],
-    grid: &AlphaGrid,
-    folds: usize,
-) -> Result<u64> {
-    let targets: usize = responses.iter().map(|r| r.columns()).sum();
-    // A default grid may be widened by four values on either side.
-    let alphas = grid.values.len() + if grid.given { 0 } else { 8 };
-    let per_target = folds * alphas * 16 + folds * 64 + 256;
-    // Features are held once more, centred and sorted by fold.
-    let taken = PROGRAM_BYTES + held + (rows * features * 8) as u64 + (targets * per_target) as u64;
-    let least = taken + (64 << 20);
-    if memory < least {
-        return Err(Error::new(Code::Fl02, "--memory", format!("is {} MiB", memory >> 20)).expected(format!(
-            "at least {} MiB for {rows} rows, {features} features and {targets} targets",
-            (least >> 20) + 1
-        )));
-    }
-    Ok(memory - taken)
 }
 
 pub(super) fn read(path: &Path) -> Result<Array2<f64>> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use ndarray::{Array2, ArrayView2, Axis};
 
 use super::arrays::{Scored, read};
-use crate::encoding::engine::{self, Bands, Options, Report, Targets};
+use crate::encoding::engine::{self, Banded, Bands, Options, Report, Targets};
 use crate::encoding::{AlphaGrid, Folds, score};
 use crate::error::{Code, Error, Result};
 use crate::io::table::{Output, OutputTable};
@@ -71,7 +71,8 @@ impl Search<'_> {
         for (response, targets) in responses.iter().enumerate() {
             let y = targets.read(0..targets.columns())?;
             let fit = |x: ArrayView2<'_, f64>, bands: &Bands, weights: &Array2<f64>| {
-                engine::fit_banded(x, y.view(), bands, weights, self.folds, grid, options, watch)
+                let of = Banded { x, y: y.view(), bands, weights, folds: self.folds };
+                engine::fit_banded(of, grid, options, watch)
             };
             let (found, report) = fit(x, self.bands, &self.weights)?;
             total.add(&report);

@@ -35,7 +35,7 @@ fn levels(folder: &Path, prepared: &Prepared, comparison: &Comparison) -> Result
     let of_mean = |of: &dyn Fn(&Ceiling) -> Option<f64>| {
         Output::Real(rows.iter().map(|(c, t)| if t.0.is_empty() { of(c) } else { None }).collect())
     };
-    OutputTable::new(vec![
+    let mut table = OutputTable::new(vec![
         ("ceiling", Output::Text(rows.iter().map(|(c, _)| c.kind.to_string()).collect())),
         ("score", Output::Text(rows.iter().map(|(c, _)| c.score.column().to_owned()).collect())),
         ("target", Output::Text(rows.iter().map(|(_, t)| t.0.clone()).collect())),
@@ -45,8 +45,9 @@ fn levels(folder: &Path, prepared: &Prepared, comparison: &Comparison) -> Result
         ("r_foldwise", of_mean(&|c| c.foldwise.and_then(Score::value))),
         ("tau", of_mean(&|c| c.tau)),
         ("undefined", Output::Text(rows.iter().map(|(_, t)| reason(t.1)).collect())),
-    ])
-    .write(folder, "ceilings")
+    ]);
+    stamp(&mut table, prepared.plan.folds, rows.len());
+    table.write(folder, "ceilings")
 }
 
 /// A score divided by a ceiling of its own unit: of every layer's mean, and of every target in the ranking score.

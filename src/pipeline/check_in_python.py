@@ -8,7 +8,7 @@ uses nothing of brainscore's. Needs NumPy and scikit-learn:
 
 Exit status 0 when every score agrees within TOLERANCE, 1 when one does not. What is done, step by step:
 
-1. Every outer fold is held out once. Features are z-scored with mean and standard deviation of the training rows.
+1. Every outer fold is held out once. Features are z-scored with mean and standard deviation of the training rows«PCA».
 2. Inner folds are the other outer folds, one left out at a time. Each target takes the alpha with the smallest squared
    error summed over them; of equal ones the larger.
 3. Ridge, |y - mean - Xw|^2 + alpha |w|^2, is fitted on all training rows and predicts the rows that were held out.
@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
@@ -33,6 +34,8 @@ SUBJECT = «SUBJECT»
 TARGETS = «TARGETS»
 ALPHAS = «ALPHAS»
 TOLERANCE = «TOLERANCE»
+# Principal components that every fit is confined to; None for all.
+COMPONENTS = «COMPONENTS»
 SCORES = ("cod", "cod_test_mean", "r")
 
 here = Path(__file__).resolve().parent
@@ -65,8 +68,12 @@ def read_scores():
 def predictions(x, y, train, test):
     """Predictions for the rows `test` with every alpha: (alphas, rows, targets); and the mean of the training rows."""
     scaler = StandardScaler().fit(x[train])
-    fits = (Ridge(alpha=alpha, solver="cholesky").fit(scaler.transform(x[train]), y[train]) for alpha in ALPHAS)
-    return np.array([fit.predict(scaler.transform(x[test])).reshape(test.sum(), -1) for fit in fits]), y[train].mean(0)
+    seen, new = scaler.transform(x[train]), scaler.transform(x[test])
+    if COMPONENTS is not None:
+        pca = PCA(n_components=min(COMPONENTS, *seen.shape), svd_solver="full").fit(seen)
+        seen, new = pca.transform(seen), pca.transform(new)
+    fits = (Ridge(alpha=alpha, solver="cholesky").fit(seen, y[train]) for alpha in ALPHAS)
+    return np.array([fit.predict(new).reshape(test.sum(), -1) for fit in fits]), y[train].mean(0)
 
 
 def main():

@@ -68,7 +68,7 @@ pub fn compare(
     apart(&plan, out)?;
     RunDir::check(out, overwrite)?;
     let mut clock = Clock::start();
-    let prepared = prepare(plan)?;
+    let prepared = prepare(plan, watch)?;
     clock.lap("preflight");
     let run = RunDir::stage(out, overwrite)?;
     let record = run_into(prepared, run.path(), None, cache, clock, watch)?;
@@ -94,7 +94,7 @@ pub fn compare_demo(
     clock.lap("demo study");
     let plan =
         Plan::new(&folder.join("study.toml"), demo::checkpoints(&folder), overrides).map_err(Problems::from_list)?;
-    let prepared = prepare(plan)?;
+    let prepared = prepare(plan, watch)?;
     clock.lap("preflight");
     let record = run_into(prepared, run.path(), Some(planted), None, clock, watch)?;
     run.commit()?;

@@ -1,12 +1,14 @@
 //! One feature space against all subjects: held-out predictions and scores.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 use rayon::prelude::*;
 
 use super::preflight::Prepared;
 use crate::compare::{ByGroup, LayerFit, SubjectParts, by_subject};
 use crate::encoding::cv::CvFit;
-use crate::encoding::engine::{self, Bands, Options, random_weights};
+use crate::encoding::engine::{self, Banded, Bands, Options, Part, Sharing, Spectra, random_weights};
 use crate::encoding::{AlphaGrid, Folds, GroupSums, TargetScores, score};
 use crate::error::Result;
 use crate::features::{self, FeatureSpace};
@@ -56,7 +58,8 @@ const BAND_SEED: u64 = 0;
 /// Fits a feature space to the responses of every subject.
 pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch) -> Result<SpaceFit> {
     let options = Options { components: components(prepared, features), ..options(prepared) };
-    fit_cohorts(prepared, &[features], &|x, y, folds| {
+    fit_cohorts(prepared, &[features], &|x, y, folds, sharing| {
+        let options = Options { sharing, ..options.clone() };
         engine::fit(x, y, folds, &prepared.plan.alphas, &options, watch).map(|(fit, _)| fit)
     })
 }
@@ -71,10 +74,11 @@ pub fn fit_joint(
     let options = options(prepared);
     let weights = random_weights(2, BAND_DRAWS, BAND_SEED);
     let grid = &prepared.plan.alphas;
-    let fitted = fit_cohorts(prepared, &[features, confounds], &|x, y, folds| {
+    let fitted = fit_cohorts(prepared, &[features, confounds], &|x, y, folds, _| {
         // Confounds may have columns of each subject's own, which only the joined features have.
         let bands = Bands::of_sizes(&[features.x().ncols(), x.ncols() - features.x().ncols()])?;
-        engine::fit_banded(x, y, &bands, &weights, folds, grid, &options, watch).map(|(banded, _)| banded.fit)
+        let of = Banded { x, y, bands: &bands, weights: &weights, folds };
+        engine::fit_banded(of, grid, &options, watch).map(|(banded, _)| banded.fit)
     })?;
     Ok(fitted.fit)
 }
@@ -91,8 +95,20 @@ fn options(prepared: &Prepared) -> Options {
     Options { precision: prepared.plan.precision, memory: Some(memory), offload, ..Options::default() }
 }
 
-/// The fit of one cohort: features, responses and folds of its rows.
-type Fit<'a> = dyn Fn(ArrayView2<'_, f64>, ArrayView2<'_, f64>, &Folds) -> Result<CvFit> + Sync + 'a;
+/// The fit of one cohort: features, responses and folds of its rows, and what it shares with other cohorts.
+type Fit<'a> = dyn Fn(ArrayView2<'_, f64>, ArrayView2<'_, f64>, &Folds, Option<Sharing>) -> Result<CvFit> + Sync + 'a;
+
+/// The decompositions that cohorts of the study have in common in a feature space; none when there are none.
+fn shared(prepared: &Prepared, features: usize) -> Option<Arc<Spectra>> {
+    let folds: Vec<Folds> = prepared.cohorts.iter().map(|c| prepared.folds.subset(c.rows())).collect();
+    let part = |(cohort, folds)| {
+        let cohort: &Cohort = cohort;
+        Part { rows: cohort.rows(), folds, targets: cohort.y().ncols() }
+    };
+    let parts: Vec<Part<'_>> = prepared.cohorts.iter().zip(&folds).map(part).collect();
+    let spectra = Spectra::of(&parts, features, prepared.plan.alphas.values.len(), options(prepared).memory);
+    (!spectra.is_empty()).then(|| Arc::new(spectra))
+}
 
 /// The features of a cohort's rows, one space beside the other.
 fn joined(spaces: &[&FeatureSpace], cohort: &Cohort) -> Result<Array2<f64>> {
@@ -114,6 +130,12 @@ fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &Fit<'_>) -> 
     let mut by_group = ByGroup::new(prepared.subjects.len(), fold_of_group(prepared, &units, alone));
     let mut by_roi = vec![by_group.clone(); prepared.rois.as_ref().map_or(0, |r| r.list.len())];
     let (mut predictions, mut grids) = (Vec::new(), Vec::new());
+    // Features that differ between subjects: every subject has a fit of its own.
+    let apart = spaces.iter().any(|space| space.has_own());
+    let spectra = match spaces {
+        [space] if !apart && prepared.cohorts.len() > 1 => shared(prepared, space.x().ncols()),
+        _ => None,
+    };
     for (index, cohort) in prepared.cohorts.iter().enumerate() {
         let folds = prepared.folds.subset(cohort.rows());
         let others = prepared.others.get(index).map(|y| y.view());
@@ -122,8 +144,6 @@ fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &Fit<'_>) -> 
         let of_row = if alone { numbered(&of_row) } else { of_row };
         let fold_names: Vec<usize> =
             (0..folds.count()).map(|k| prepared.folds.of_row()[cohort.rows()[folds.test_rows(k)[0]]]).collect();
-        // Features that differ between subjects: every subject has a fit of its own.
-        let apart = spaces.iter().any(|space| space.has_own());
         let parts = if apart { cohort.one_by_one() } else { vec![cohort.clone()] };
         let fits: Result<Vec<CvFit>> = parts
             .par_iter()
@@ -131,7 +151,9 @@ fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &Fit<'_>) -> 
             .map(|(at, part)| {
                 let width = part.y().ncols();
                 let trained = trained.slice(s![.., at * width..(at + 1) * width]);
-                fit(joined(spaces, part)?.view(), trained, &folds)
+                let sharing =
+                    spectra.as_ref().map(|s| Sharing { spectra: Arc::clone(s), rows: Arc::from(cohort.rows()) });
+                fit(joined(spaces, part)?.view(), trained, &folds, sharing)
             })
             .collect();
         let mut values = Array2::zeros((cohort.rows().len(), 0));

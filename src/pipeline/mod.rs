@@ -4,6 +4,7 @@ mod arrays;
 mod attest;
 mod audit;
 mod bands;
+mod bound;
 mod ceiling_tables;
 mod combined;
 mod compare;

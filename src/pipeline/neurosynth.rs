@@ -36,6 +36,8 @@ pub struct NeurosynthSpec {
     pub apart: f64,
     /// The association map (`.nii` or `.nii.gz`); the other files are named after it.
     pub out: PathBuf,
+    /// Replace files of these names.
+    pub overwrite: bool,
 }
 
 /// What was made.
@@ -93,8 +95,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn of(map: &[f32], fdr: Threshold) -> Limits {
-        let extreme = |pick: fn(f32, f32) -> f32| map.iter().copied().reduce(pick).unwrap_or(0.0);
+    /// Of the voxels in the mask: all others hold a 0 that is no z.
+    fn of(map: &[f32], mask: &[bool], fdr: Threshold) -> Limits {
+        let inside = || map.iter().zip(mask).filter(|(_, inside)| **inside).map(|(z, _)| *z);
+        let extreme = |pick: fn(f32, f32) -> f32| inside().reduce(pick).unwrap_or(0.0);
         Limits { z_max: extreme(f32::max), z_min: extreme(f32::min), fdr }
     }
 }
@@ -103,9 +107,11 @@ impl Limits {
 /// peaks, the studies and a record.
 ///
 /// # Errors
-/// `FL-02` for settings out of range, `OD-02` for an output that is no NIfTI file, and those of database, selection and mask.
+/// `FL-02` for settings out of range, `OD-01` for files that are there (without `overwrite`), `OD-02` for an output that is no
+/// NIfTI file or has no folder to go into, `OD-03` for one that is the mask, and those of database, selection and mask. No
+/// file takes its place before all of them are on the disk.
 pub fn neurosynth(spec: &NeurosynthSpec, watch: &dyn Watch) -> Result<NeurosynthMade> {
-    check(spec)?;
+    let names = check(spec)?;
     let database = Database::open(&spec.database)?;
     let selected = spec.selection.studies(&database, spec.features.as_deref(), spec.threshold)?;
     let mask = spec.mask.as_deref().map(Mask::open).transpose()?;
@@ -131,19 +137,20 @@ pub fn neurosynth(spec: &NeurosynthSpec, watch: &dyn Watch) -> Result<Neurosynth
         mask: said,
         n_voxels: maps.mask.iter().filter(|inside| **inside).count(),
         grid,
-        association: Limits::of(&maps.association, maps.thresholds[0]),
-        uniformity: Limits::of(&maps.uniformity, maps.thresholds[1]),
+        association: Limits::of(&maps.association, &maps.mask, maps.thresholds[0]),
+        uniformity: Limits::of(&maps.uniformity, &maps.mask, maps.thresholds[1]),
         peaks,
         written: Vec::new(),
         inputs: inputs.chain(mask_file).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         warnings: database.warnings.clone(),
     };
-    write(spec, &database, &selected, &maps, &mut made)?;
+    write(names, &database, &selected, &maps, &mut made)?;
     Ok(made)
 }
 
-fn check(spec: &NeurosynthSpec) -> Result<()> {
+/// Checks the settings, and that all files can be written.
+fn check(spec: &NeurosynthSpec) -> Result<Names> {
     if !(spec.q > 0.0 && spec.q < 1.0) {
         return Err(Error::new(Code::Fl02, "--fdr", format!("{}", spec.q)).expected("a rate between 0 and 1"));
     }
@@ -161,7 +168,65 @@ fn check(spec: &NeurosynthSpec) -> Result<()> {
     if spec.out.is_dir() {
         return Err(Error::new(Code::Od02, spec.out.display(), "is a directory").expected("a file in it: NAME.nii.gz"));
     }
-    Ok(())
+    let names = Names::of(spec);
+    if !names.folder.is_dir() {
+        return Err(Error::new(Code::Od02, names.folder.display(), "is no directory")
+            .expected("the directory that the output goes into")
+            .hint("Create it first"));
+    }
+    for name in names.all() {
+        let path = names.folder.join(name);
+        if !path.exists() {
+            continue;
+        }
+        let same = |mask: &PathBuf| path.canonicalize().ok().zip(mask.canonicalize().ok()).is_some_and(|(a, b)| a == b);
+        if spec.mask.as_ref().is_some_and(same) {
+            return Err(
+                Error::new(Code::Od03, path.display(), "would take the place of the mask").expected("another --out")
+            );
+        }
+        if !spec.overwrite {
+            return Err(Error::new(Code::Od01, path.display(), "is there already")
+                .expected("a new name")
+                .hint("Choose another --out, or give --overwrite to replace it"));
+        }
+    }
+    Ok(names)
+}
+
+/// The files, and the folder that they go into.
+struct Names {
+    folder: PathBuf,
+    images: [String; 4],
+    peaks: String,
+    studies: String,
+    record: String,
+}
+
+impl Names {
+    fn of(spec: &NeurosynthSpec) -> Names {
+        let name = file_name(&spec.out);
+        let (stem, end) = name.split_at(nifti::stem(&name).len());
+        let image = |tail: String| format!("{stem}{tail}{end}");
+        let folder = spec.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Names {
+            folder: folder.to_owned(),
+            images: [
+                image(String::new()),
+                image(format!("_fdr-{}", spec.q)),
+                image("_uniformity".to_owned()),
+                image(format!("_uniformity_fdr-{}", spec.q)),
+            ],
+            peaks: format!("{stem}_peaks.csv"),
+            studies: format!("{stem}_studies.csv"),
+            record: format!("{stem}.json"),
+        }
+    }
+
+    /// The record comes last.
+    fn all(&self) -> impl Iterator<Item = &String> {
+        self.images.iter().chain([&self.peaks, &self.studies, &self.record])
+    }
 }
 
 /// The voxels that count, and how that is said.
@@ -183,27 +248,28 @@ fn inside(counts: &Counts, mask: Option<&Mask>, spec: &NeurosynthSpec) -> Result
     Ok((inside, format!("voxels where at least {least} of all studies are active ({:.1} %)", 100.0 * USUAL_SHARE)))
 }
 
+/// Writes everything beside its place first, then moves it there.
 fn write(
-    spec: &NeurosynthSpec,
+    names: Names,
     database: &Database,
     selected: &Selected,
     maps: &Association,
     made: &mut NeurosynthMade,
 ) -> Result<()> {
-    let name = file_name(&spec.out);
-    let (stem, end) = name.split_at(nifti::stem(&name).len());
-    let folder = spec.out.parent().map_or_else(PathBuf::new, Path::to_owned);
+    let staged = tempfile::Builder::new()
+        .prefix(".brainscore-map-")
+        .tempdir_in(&names.folder)
+        .map_err(|e| atomic::write_error(&names.folder, "creating a directory in", e))?;
     let [first, second] = &maps.thresholds;
     let images = [
-        ("association z", String::new(), maps.association.clone()),
-        ("association z, FDR", format!("_fdr-{}", spec.q), first.apply(&maps.association)),
-        ("uniformity z", "_uniformity".to_owned(), maps.uniformity.clone()),
-        ("uniformity z, FDR", format!("_uniformity_fdr-{}", spec.q), second.apply(&maps.uniformity)),
+        ("association z", maps.association.clone()),
+        ("association z, FDR", first.apply(&maps.association)),
+        ("uniformity z", maps.uniformity.clone()),
+        ("uniformity z, FDR", second.apply(&maps.uniformity)),
     ];
-    for (what, tail, map) in &images {
-        let file = format!("{stem}{tail}{end}");
-        nifti::write(&folder.join(&file), maps.grid.shape, &maps.grid.affine, 0.0, &[map])?;
-        made.written.push(((*what).to_owned(), file));
+    for ((what, map), file) in images.iter().zip(&names.images) {
+        nifti::write(&staged.path().join(file), maps.grid.shape, &maps.grid.affine, 0.0, &[map])?;
+        made.written.push(((*what).to_owned(), file.clone()));
     }
     let column = |axis: usize| Output::Real(made.peaks.iter().map(|p| Some(p.place[axis])).collect());
     let peaks = OutputTable::new(vec![
@@ -214,21 +280,23 @@ fn write(
         ("z_value", Output::Real(made.peaks.iter().map(|p| Some(f64::from(p.z))).collect())),
         ("mm_to_higher_peak", Output::Real(made.peaks.iter().map(|p| p.to_higher).collect())),
     ]);
-    let file = format!("{stem}_peaks.csv");
-    peaks.write_csv(&folder.join(&file))?;
-    made.written.push(("peaks".to_owned(), file));
+    peaks.write_csv(&staged.path().join(&names.peaks))?;
     let chosen = || (0..database.studies.len()).filter(|s| selected.chosen[*s]);
     let studies = OutputTable::new(vec![
         ("pmid", Output::Text(chosen().map(|s| database.studies[s].id.clone()).collect())),
         ("weight", Output::Real(chosen().map(|s| Some(selected.weights[s])).collect())),
         ("title", Output::Text(chosen().map(|s| database.studies[s].title.clone()).collect())),
     ]);
-    let file = format!("{stem}_studies.csv");
-    studies.write_csv(&folder.join(&file))?;
-    made.written.push(("studies".to_owned(), file));
-    let path = folder.join(format!("{stem}.json"));
-    made.written.push(("record".to_owned(), file_name(&path)));
+    studies.write_csv(&staged.path().join(&names.studies))?;
+    let others = [("peaks", &names.peaks), ("studies", &names.studies), ("record", &names.record)];
+    made.written.extend(others.map(|(what, file)| (what.to_owned(), file.clone())));
+    let path = names.folder.join(&names.record);
     let text = serde_json::to_vec_pretty(&made)
         .map_err(|e| Error::new(Code::Io01, path.display(), format!("cannot be written: {e}")).source(e))?;
-    atomic::write(&path, &text)
+    atomic::write(&staged.path().join(&names.record), &text)?;
+    for name in names.all() {
+        let path = names.folder.join(name);
+        std::fs::rename(staged.path().join(name), &path).map_err(|e| atomic::write_error(&path, "renaming to", e))?;
+    }
+    atomic::sync_directory(&names.folder)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::fit::Predictions;
 use super::preflight::Prepared;
 use crate::compare::{Comparison, Difference, GroupContrast, Inference, LayerFit, Outcome, Unit};
-use crate::encoding::{FoldSpec, Score, ScoreName, TargetScores};
+use crate::encoding::{FoldSpec, Reason, Score, ScoreName, TargetScores};
 use crate::error::Result;
 use crate::ids::{Layer, TargetId};
 use crate::io::table::{Output, OutputTable, write_batches};
@@ -81,23 +81,22 @@ pub(super) fn stamp(table: &mut OutputTable, folds: FoldSpec, rows: usize) {
 
 /// Why scores of this target are undefined: `constant target`, or `r: …` when only some are.
 fn undefined(scores: &TargetScores) -> String {
-    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
-    for name in ScoreName::ALL {
-        let Some(reason) = scores.get(name).reason() else { continue };
-        match reasons.iter_mut().find(|(r, _)| *r == reason.to_string()) {
+    whys(ScoreName::ALL.into_iter().filter_map(|name| Some((name, scores.get(name).reason()?))))
+}
+
+/// Why scores are undefined, scores with one reason together; the reason alone where it is that of all.
+pub(super) fn whys(absent: impl Iterator<Item = (ScoreName, Reason)>) -> String {
+    let mut reasons: Vec<(Reason, Vec<&str>)> = Vec::new();
+    for (name, why) in absent {
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
             Some((_, names)) => names.push(name.column()),
-            None => reasons.push((reason.to_string(), vec![name.column()])),
+            None => reasons.push((why, vec![name.column()])),
         }
     }
-    let parts: Vec<String> = reasons
-        .into_iter()
-        .map(
-            |(reason, names)| {
-                if names.len() == ScoreName::ALL.len() { reason } else { format!("{}: {reason}", names.join(" ")) }
-            },
-        )
-        .collect();
-    parts.join("; ")
+    match reasons.as_slice() {
+        [(why, names)] if names.len() == ScoreName::ALL.len() => why.to_string(),
+        some => some.iter().map(|(why, names)| format!("{}: {why}", names.join(" "))).collect::<Vec<_>>().join("; "),
+    }
 }
 
 /// Column names of the targets in `predictions.parquet`: as they are, unless they would hide a key column.
@@ -287,5 +286,24 @@ pub(super) fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::Subjects => "subjects",
         Unit::StimulusGroups => "stimulus groups",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_score_has_its_own_reason() {
+        let (few, flat) = (Reason::NothingDefined, Reason::NotComputed);
+        let all = ScoreName::ALL.map(|name| (name, few));
+        assert_eq!(whys(all.into_iter()), few.to_string());
+        assert_eq!(whys(std::iter::empty()), "");
+        let mixed = [(ScoreName::Cod, flat), (ScoreName::R, few)];
+        assert_eq!(whys(mixed.into_iter()), format!("cod: {flat}; r: {few}"));
+        assert_eq!(
+            whys([(ScoreName::CodTestMean, few), (ScoreName::R, few)].into_iter()),
+            format!("cod_test_mean r: {few}")
+        );
     }
 }

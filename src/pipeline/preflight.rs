@@ -19,13 +19,13 @@ use crate::error::{Code, Error, Problems, Result, Warning, first_five};
 use crate::features::FeatureSpace;
 use crate::ids::{Layer, StimulusId, SubjectId, TargetId};
 use crate::io::table::Table;
-use crate::io::{digest_file, file_name};
+use crate::io::{digest_file, file_name, without_folders};
 use crate::record::InputRecord;
 use crate::responses::{Cohort, Responses};
 use crate::roi::Rois;
 use crate::stimuli::Stimuli;
 use crate::store::{StateCache, default_cache_folder};
-use crate::study::{Plan, ResponseTables};
+use crate::study::{self, Plan, ResponseTables};
 use crate::subjects::{SubjectColumns, SubjectGroups};
 use crate::watch::Watch;
 
@@ -144,18 +144,7 @@ impl Findings {
 
     /// Notes that something is left out, and why; the rest goes on.
     pub fn leave_out(&mut self, error: &Error) {
-        // The record names files, not where this machine keeps them.
-        let message = error.message().replace(error.place(), &file_name(Path::new(error.place())));
-        self.left_out.push(Warning::new(error.code().as_str(), message));
-    }
-
-    /// Notes that a checkpoint is left out, and why.
-    fn leave_out_checkpoint(&mut self, label: &str, error: &Error) {
-        self.leave_out(error);
-        if let Some(noted) = self.left_out.last_mut() {
-            // A list may name one folder more than once: a checkpoint is told by its label.
-            noted.message = format!("checkpoint {label:?} is left out: {}", noted.message);
-        }
+        self.left_out.push(Warning::new(error.code().as_str(), without_folders(error)));
     }
 
     /// Leaves out a subject none of whose targets varies.
@@ -192,12 +181,12 @@ impl IntoProblems for Vec<Error> {
 ///
 /// # Errors
 /// Every problem of every input, not just the first.
-pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
-    let mut found = Findings::default();
+pub fn prepare(mut plan: Plan, watch: &dyn Watch) -> std::result::Result<Prepared, Problems> {
+    let mut found = Findings { left_out: plan.left_out.clone(), ..Findings::default() };
     found.input("study", &plan.study_path, plan.study_digest);
     let inputs = match &plan.responses.tables {
         ResponseTables::Series { files, narrative } => narrative::read(&plan, narrative, files, &mut found),
-        ResponseTables::Trials(trials) => trials::read(&plan, trials, &mut found),
+        ResponseTables::Trials(trials) => trials::read(&plan, trials, watch, &mut found),
         ResponseTables::One { .. } | ResponseTables::PerSubject(_) => tables::read(&plan, &mut found),
     };
     let (stimuli, text_of_row, design, responses, whole, confounds) = match inputs {
@@ -220,12 +209,14 @@ pub fn prepare(mut plan: Plan) -> std::result::Result<Prepared, Problems> {
     let mut checkpoints = Vec::new();
     let mut left_out = Vec::new();
     for spec in &plan.checkpoints {
-        let before = found.problems.len();
+        let before = (found.problems.len(), found.warnings.len());
         checkpoints.extend(open(spec, stimuli.as_ref().zip(design.as_ref()), &plan, &mut found));
-        // Without what others are compared with there would be nothing to say of them.
-        if plan.keep_going && !plan.is_base(&spec.label) && found.problems.len() > before {
-            let problems = found.problems.split_off(before);
-            problems.iter().for_each(|problem| found.leave_out_checkpoint(&spec.label, problem));
+        // Without what others are compared with there would be nothing to say of them; nor of one alone.
+        let is_spare = plan.checkpoints.len() > 1 && !plan.is_base(&spec.label);
+        if plan.keep_going && is_spare && found.problems.len() > before.0 {
+            let problems = found.problems.split_off(before.0);
+            found.warnings.truncate(before.1);
+            found.left_out.extend(problems.iter().map(|problem| study::left_out(&spec.label, problem)));
             left_out.push(spec.label.clone());
         }
     }

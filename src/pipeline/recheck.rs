@@ -67,7 +67,9 @@ pub(super) fn write(folder: &Path, prepared: &Prepared, checked: &Checked<'_>) -
     table.write_csv(&data.join("folds.csv"))?;
     let names: Vec<String> = targets.iter().map(|t| prepared.targets[*t].to_string()).collect();
     let label = &prepared.checkpoints[checked.checkpoint].checkpoint.record().label;
-    let script = script(label, checked.pooled.layer, subject.as_str(), (&names, n), grid, prepared.plan.precision)?;
+    let plan = &prepared.plan;
+    let how = How { grid, precision: plan.precision, components: plan.components };
+    let script = script(label, checked.pooled.layer, subject.as_str(), (&names, n), how)?;
     atomic::write(&folder.join(SCRIPT), script.as_bytes())
 }
 
@@ -81,29 +83,40 @@ fn write_features(path: &Path, x: &Array2<f64>) -> Result<()> {
     }
 }
 
+/// How the layer was fitted.
+struct How<'a> {
+    grid: &'a AlphaGrid,
+    precision: Precision,
+    components: Option<usize>,
+}
+
 /// The script for this run. Every name goes in as a string literal of printable ASCII.
 fn script(
     label: &str,
     layer: Layer,
     subject: &str,
     (targets, all): (&[String], usize),
-    grid: &AlphaGrid,
-    precision: Precision,
+    how: How<'_>,
 ) -> Result<String> {
     let targets: Vec<String> = targets.iter().map(|t| literal(t)).collect::<Result<_>>()?;
-    let alphas: Vec<String> = grid.values.iter().map(|a| format!("{a:?}")).collect();
+    let alphas: Vec<String> = how.grid.values.iter().map(|a| format!("{a:?}")).collect();
     let some = if targets.len() < all { format!(": {} of {all}", targets.len()) } else { String::new() };
-    let tolerance = match precision {
+    let tolerance = match how.precision {
         Precision::Double | Precision::Mixed => "1e-6",
         // float32 throughout, as it was asked for.
         Precision::Single => "1e-3",
     };
+    let pca = how
+        .components
+        .map_or(String::new(), |n| format!(", then\n   turned into their first {n} principal components"));
     Ok(include_str!("check_in_python.py")
         .replace("«VERSION»", env!("CARGO_PKG_VERSION"))
         .replace("«LAYER»", &layer.to_string())
         .replace("«SOME»", &some)
         .replace("«ALPHAS»", &format!("[{}]", alphas.join(", ")))
         .replace("«TOLERANCE»", tolerance)
+        .replace("«PCA»", &pca)
+        .replace("«COMPONENTS»", &how.components.map_or("None".to_owned(), |n| n.to_string()))
         .replace("«TARGETS»", &format!("[{}]", targets.join(", ")))
         .replace("«SUBJECT»", &literal(subject)?)
         .replace("«CHECKPOINT»", &literal(label)?))
@@ -136,11 +149,17 @@ mod tests {
         assert_eq!(text, "\"\\\"\\\"\\\"\\n\\u00abTARGETS\\u00bb'; import os #\\u202e\\u00e9\\U0001f9e0\\\\\"");
         let grid = AlphaGrid::given(vec![0.1, 1.0, 1e7]).unwrap();
         let names = [hostile.to_owned()];
-        let script = script(hostile, Layer(3), hostile, (&names, 100), &grid, Precision::Mixed).unwrap();
+        let how = |components| How { grid: &grid, precision: Precision::Mixed, components };
+        let script = |components| script(hostile, Layer(3), hostile, (&names, 100), how(components)).unwrap();
+        assert!(
+            script(Some(5)).contains("\nCOMPONENTS = 5\n") && script(Some(5)).contains("first 5 principal components")
+        );
+        let script = script(None);
+        assert!(script.contains("\nCOMPONENTS = None\n"));
         assert!(script.is_ascii(), "nothing of the template is left");
         assert!(script.contains("ALPHAS = [0.1, 1.0, 10000000.0]\nTOLERANCE = 1e-6\n"), "{script}");
         assert!(script.contains("check/Y.npy: 1 of 100."));
         assert!(script.contains(&format!("CHECKPOINT = {text}\nLAYER = 3\nSUBJECT = {text}\n")));
-        assert_eq!(script.lines().filter(|l| l.starts_with("import") || l.starts_with("from")).count(), 8);
+        assert_eq!(script.lines().filter(|l| l.starts_with("import") || l.starts_with("from")).count(), 9);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::outputs::{CheckpointFits, reason};
+use super::outputs::{CheckpointFits, reason, stamp};
 use super::preflight::Prepared;
 use crate::compare::{LayerFit, target_means};
 use crate::encoding::ScoreName;
@@ -38,7 +38,7 @@ fn rows(prepared: &Prepared, label: &str, layer: Option<Layer>, fit: &LayerFit, 
     let defined = |score: ScoreName, target: usize| {
         fit.scores.iter().filter(|subject| subject[target].get(score).value().is_some()).count() as i64
     };
-    OutputTable::new(vec![
+    let mut table = OutputTable::new(vec![
         ("checkpoint", Output::Text(vec![label.to_owned(); all.len()])),
         ("layer", Output::Integer(vec![layer.map_or(-1, |l| l.0 as i64); all.len()])),
         ("score", Output::Text(all.iter().map(|(score, _)| score.column().to_owned()).collect())),
@@ -48,5 +48,7 @@ fn rows(prepared: &Prepared, label: &str, layer: Option<Layer>, fit: &LayerFit, 
         ("ci_high", Output::Real(all.iter().map(|(_, (_, (_, i)))| i.map(|i| i.1)).collect())),
         ("n_subjects", Output::Integer(all.iter().map(|(score, (t, _))| defined(*score, *t)).collect())),
         ("undefined", Output::Text(all.iter().map(|(_, (_, (mean, _)))| reason(*mean)).collect())),
-    ])
+    ]);
+    stamp(&mut table, prepared.plan.folds, all.len());
+    table
 }

@@ -20,18 +20,19 @@ use crate::io::table::Table;
 use crate::responses::Responses;
 use crate::stimuli::{Shown, Stimuli};
 use crate::study::{Plan, TrialsPlan};
+use crate::watch::Watch;
 
 /// A subject's samples, text by text: for each presentation its responses, one row per segment (or one).
 type Samples = BTreeMap<usize, Vec<Array2<f64>>>;
 
 /// Reads texts and runs, and samples every trial.
-pub(super) fn read(plan: &Plan, trials: &TrialsPlan, found: &mut Findings) -> Option<Inputs> {
+pub(super) fn read(plan: &Plan, trials: &TrialsPlan, watch: &dyn Watch, found: &mut Findings) -> Option<Inputs> {
     let table = found.keep(Table::read(&plan.stimuli_path));
     let texts = table.as_ref().and_then(|table| {
         found.input("stimuli", &plan.stimuli_path, table.digest());
         found.keep(texts(plan, trials, table))
     });
-    let runs = runs::read(trials, found);
+    let runs = runs::read(trials, watch, found);
     let (table, texts, (targets, runs)) = (table?, texts?, runs?);
     warn(&runs, found);
     let mut subjects: Vec<(SubjectId, Samples)> = Vec::new();

@@ -1,5 +1,17 @@
 use plotters::style::RGBColor;
 
+/// Text and axes.
+pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+/// Text that stands back, and frames.
+pub(super) const SOFT: RGBColor = RGBColor(0x55, 0x55, 0x55);
+/// Lines of a grid.
+pub(super) const MESH: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
+/// The line of zero.
+pub(super) const ZERO: RGBColor = RGBColor(0x8a, 0x8a, 0x8a);
+/// What a model must beat, and what it cannot exceed.
+pub(super) const BASELINE: RGBColor = RGBColor(0x4d, 0x4d, 0x4d);
+pub(super) const CEILING: RGBColor = RGBColor(0x8c, 0x6d, 0x1f);
+
 /// How a curve is told from the others: by colour, by marker and by line, so that no single one of them is needed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Look {

@@ -8,16 +8,10 @@ use plotters_backend::text_anchor::HPos;
 
 use crate::plot::canvas::{Canvas, Painted, Place, Type};
 use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, LABEL_EM, Layout, ROW, SWATCH, TICK_EM, TITLE_EM, UNDEFINED_ROW};
-use crate::plot::look::Look;
+use crate::plot::look::{BASELINE, CEILING, INK, Look, MESH, SOFT, ZERO};
 use crate::plot::scene::{Scene, SceneCurve, SceneLevel, ScenePoint};
 use crate::stats::bootstrap::Interval;
 
-pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-pub(super) const SOFT: RGBColor = RGBColor(0x55, 0x55, 0x55);
-const MESH: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
-const ZERO: RGBColor = RGBColor(0x8a, 0x8a, 0x8a);
-const BASELINE: RGBColor = RGBColor(0x4d, 0x4d, 0x4d);
-const CEILING: RGBColor = RGBColor(0x8c, 0x6d, 0x1f);
 const LINE: f64 = 1.9;
 const DASHES: (f64, f64) = (6.0, 4.0);
 const LONG_DASHES: (f64, f64) = (7.0, 4.0);

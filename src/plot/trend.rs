@@ -12,20 +12,16 @@ use crate::plot::axes::{self, Ticks};
 use crate::plot::canvas::{Canvas, Painted, Place, Type, UNITS};
 use crate::plot::figure::{Drawing, Figure, Spot, twice};
 use crate::plot::font;
-use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, LABEL_EM, ROW, SWATCH, TICK_EM, TITLE_EM};
-use crate::plot::look::Look;
+use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, LABEL_EM, ROW, SWATCH, TICK_EM, TITLE_EM, WIDTH};
+use crate::plot::look::{INK, Look, MESH, SOFT};
 use crate::plot::words::{percent, units};
 use crate::record::RunRecord;
 use crate::visible::{shortened, visible};
 
-const WIDTH: f64 = 880.0;
 const TOP: f64 = 54.0;
 const HEIGHT: f64 = 300.0;
 /// Between the place of what has 0 steps and the first decade.
 const BREAK: f64 = 54.0;
-const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const SOFT: RGBColor = RGBColor(0x55, 0x55, 0x55);
-const MESH: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 
 /// One figure for all series along one thing; `None` without any.
 ///

@@ -103,6 +103,14 @@ pub(super) fn how(record: &RunRecord) -> String {
     )
 }
 
+/// How nested best layers are chosen.
+pub(super) fn chosen_by(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Subjects => "for each subject and fold by the inner errors of the other subjects",
+        Unit::StimulusGroups => "for each fold by its inner errors",
+    }
+}
+
 fn best_layers(h: &mut Html, record: &RunRecord) {
     let results = &record.comparison;
     let score = results.score;
@@ -111,10 +119,7 @@ fn best_layers(h: &mut Html, record: &RunRecord) {
     }
     h.element("section", &[("id", "best")], |h| {
         h.leaf("h2", &[], "Best layers without their optimism");
-        let over = match results.unit {
-            Unit::Subjects => "for each subject and fold by the inner errors of the other subjects",
-            Unit::StimulusGroups => "for each fold by its inner errors",
-        };
+        let over = chosen_by(results.unit);
         h.leaf(
             "p",
             &[],

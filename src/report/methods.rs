@@ -5,7 +5,7 @@ use crate::encoding::{AlphaGrid, EDGE_LIMIT, FoldSpec};
 use crate::ids::Layer;
 use crate::plot::words::{counted, percent, units};
 use crate::record::RunRecord;
-use crate::report::inference::how;
+use crate::report::inference::{chosen_by, how};
 use crate::report::markup::Html;
 use crate::report::number::{number, share};
 use crate::report::summary::minus;
@@ -248,11 +248,12 @@ fn regions(record: &RunRecord) -> Option<String> {
     Some(format!(
         "Regions. {}: {}. A region\u{2019}s score is a weighted mean of its targets\u{2019} scores. Weights are those of its map where \
          it is at least its threshold, averaged over the voxels that the atlas reaches, and sum to 1; targets without a score \
-         drop out and the others\u{2019} weights are renormalised. Best layers are chosen anew in every region, without the subject \
-         that is scored. Differences are corrected by the largest |t| over the regions of a checkpoint; differences of two \
+         drop out and the others\u{2019} weights are renormalised. Best layers are chosen anew in every region, {}. \
+         Differences are corrected by the largest |t| over the regions of a checkpoint; differences of two \
          regions\u{2019} differences over the declared pairs.{control}",
         counted(names.len(), "region"),
-        names.join(", ")
+        names.join(", "),
+        chosen_by(record.comparison.unit)
     ))
 }
 
@@ -323,6 +324,14 @@ mod tests {
         assert!(text(&record).contains("(long texts: refuse)"));
         record.plan.long_text = LongText::Window;
         assert!(text(&record).contains("ran in overlapping windows"));
+        // One subject has no others who could choose its layers.
+        record.comparison.rois = Some(crate::compare::RoiResults::default());
+        assert!(
+            text(&record)
+                .contains("in every region, for each subject and fold by the inner errors of the other subjects")
+        );
+        record.comparison.unit = crate::compare::Unit::StimulusGroups;
+        assert!(text(&record).contains("in every region, for each fold by its inner errors"));
         record.plan.confounds.clear();
         record.plan.folds = FoldSpec::Column;
         assert!(text(&record).contains("that of the first token"));

@@ -1,12 +1,12 @@
 //! Regions of interest: what they are, what they have in common, and whether an effect is theirs alone.
 
-use crate::compare::{RoiDifference, RoiResults};
+use crate::compare::{RoiCeiling, RoiDifference, RoiResults};
 use crate::encoding::ScoreName;
 use crate::ids::Layer;
 use crate::plot::Regions;
 use crate::plot::words::counted;
 use crate::record::RunRecord;
-use crate::report::inference::chosen;
+use crate::report::inference::{chosen, chosen_by};
 use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
 use crate::report::page::picture;
@@ -102,10 +102,13 @@ pub(super) fn section(h: &mut Html, record: &RunRecord, figures: Option<&Regions
         h.leaf(
             "p",
             &[("class", "note")],
-            "Both checkpoints are at their own best layer in the region, chosen without the subject that is scored. p corrected: the \
-             largest |t| over the regions (or comparisons) of a checkpoint. Layers: those that differ when all layers and regions are \
-             looked at together. Tests of every layer, region and score are in roi_comparison.csv, subjects\u{2019} scores in rois.csv, \
-             the weights in roi_matrix.csv.",
+            format!(
+                "Both checkpoints are at their own best layer in the region, chosen {}. p corrected: the largest |t| over the regions \
+                 (or comparisons) of a checkpoint. Layers: those that differ when all layers and regions are looked at together. \
+                 Tests of every layer, region and score are in roi_comparison.csv, subjects\u{2019} scores in rois.csv, the weights \
+                 in roi_matrix.csv.",
+                chosen_by(record.comparison.unit)
+            ),
         );
     });
 }
@@ -243,6 +246,11 @@ fn overlaps(h: &mut Html, all: &[Overlap]) {
     );
 }
 
+/// The first ceiling of a region that has a value.
+fn ceiling<'a>(results: &'a RoiResults, roi: &str, score: ScoreName) -> Option<&'a RoiCeiling> {
+    results.ceilings.iter().find(|c| c.roi == roi && c.score == score && c.mean.value().is_some())
+}
+
 fn scores(h: &mut Html, record: &RunRecord, results: &RoiResults) {
     let score = record.comparison.score;
     let head = format!("nested {score}");
@@ -270,8 +278,8 @@ fn scores(h: &mut Html, record: &RunRecord, results: &RoiResults) {
                                     None => table::figure(h, "–"),
                                 }
                             }
-                            match results.ceilings.iter().find(|c| c.roi == best.roi && c.score == score) {
-                                Some(ceiling) => table::score(h, ceiling.mean, ceiling.interval, number),
+                            match ceiling(results, &best.roi, score) {
+                                Some(c) => table::score_of(h, c.mean, c.interval, number, c.kind.as_str()),
                                 None => table::figure(h, "–"),
                             }
                             table::score(h, best.naive, None, number);
@@ -389,4 +397,27 @@ pub(super) fn terminal(record: &RunRecord) -> Vec<[String; 6]> {
         }
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::ceiling::CeilingKind;
+    use crate::encoding::{Reason, Score};
+
+    #[test]
+    fn a_ceiling_without_a_value_hides_none_that_has_one() {
+        let one = |kind, mean| RoiCeiling { roi: "tom".to_owned(), kind, score: ScoreName::Cod, mean, interval: None };
+        let results = RoiResults {
+            ceilings: vec![
+                one(CeilingKind::Loso, Score::undefined(Reason::NothingDefined)),
+                one(CeilingKind::Repeats, Score::Value(0.25)),
+            ],
+            ..RoiResults::default()
+        };
+        assert_eq!(ceiling(&results, "tom", ScoreName::Cod).map(|c| c.kind), Some(CeilingKind::Repeats));
+        assert!(
+            ceiling(&results, "tom", ScoreName::R).is_none() && ceiling(&results, "moral", ScoreName::Cod).is_none()
+        );
+    }
 }

@@ -47,12 +47,21 @@ pub(super) fn figure(h: &mut Html, text: impl AsRef<str>) {
 
 /// A cell of a score with its interval, or of why there is none.
 pub(super) fn score(h: &mut Html, score: Score, interval: Option<Interval>, write: fn(f64) -> String) {
+    score_of(h, score, interval, write, "");
+}
+
+/// The same, and of which kind it is.
+pub(super) fn score_of(h: &mut Html, score: Score, interval: Option<Interval>, write: fn(f64) -> String, kind: &str) {
     h.element("td", &[("class", "number")], |h| match score {
         Score::Value(value) => {
             h.text(write(value));
             if interval.is_some() {
                 h.text(" ");
                 h.leaf("span", &[("class", "interval")], number::interval(interval));
+            }
+            if !kind.is_empty() {
+                h.text(" ");
+                h.leaf("span", &[("class", "interval")], kind);
             }
         }
         Score::Undefined { undefined } => {

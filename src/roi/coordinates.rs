@@ -84,9 +84,7 @@ impl CoordinateRoi {
     /// Weight 1 for the voxels of a grid whose centre lies within the radius of a peak, 0 for all others.
     pub fn weights_on(&self, grid: &Grid) -> Vec<f32> {
         let near = |voxel: usize| {
-            let at = grid.coordinates(voxel).map(|c| c as f64);
-            let mm: [f64; 3] =
-                std::array::from_fn(|r| (0..3).map(|c| grid.affine[r][c] * at[c]).sum::<f64>() + grid.affine[r][3]);
+            let mm = grid.place(grid.coordinates(voxel).map(|c| c as f64));
             self.peaks.iter().any(|peak| {
                 let square: f64 = peak.at.iter().zip(&mm).map(|(a, b)| (a - b) * (a - b)).sum();
                 square <= self.radius * self.radius

@@ -1,6 +1,6 @@
 use ndarray::Array2;
 
-use crate::stats::bootstrap::weighted_means;
+use crate::stats::bootstrap::weighted_within;
 
 /// One ROI as weights over targets.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,30 +64,15 @@ impl RoiMatrix {
         RoiMatrix { rows: Array2::from_shape_fn((rows.len(), targets), |(r, t)| rows[r].weights[t]) }
     }
 
-    /// One ROI in which all targets count alike: the mean over targets.
-    pub fn mean_of(targets: usize) -> RoiMatrix {
-        RoiMatrix { rows: Array2::from_elem((1, targets), 1.0 / targets.max(1) as f64) }
-    }
-
-    /// Number of ROIs.
-    pub fn rois(&self) -> usize {
-        self.rows.nrows()
-    }
-
     /// (ROIs, targets).
     pub fn rows(&self) -> &Array2<f64> {
         &self.rows
     }
 
-    /// One of the ROIs as a matrix of its own.
-    pub fn only(&self, roi: usize) -> RoiMatrix {
-        RoiMatrix { rows: self.rows.select(ndarray::Axis(0), &[roi]) }
-    }
-
     /// Values per ROI of values per target (units, targets) → (units, ROIs): weighted means. `NaN` marks a target without
     /// a value: it drops out, and the weights of the others are renormalised; NaN where none is left.
     pub fn project(&self, values: &Array2<f64>) -> Array2<f64> {
-        weighted_means(&self.rows, &values.t().to_owned()).t().to_owned()
+        weighted_within(values, &self.rows)
     }
 
     /// Share of each ROI's weight that lies in targets with a value, (units, ROIs).

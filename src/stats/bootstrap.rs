@@ -120,6 +120,12 @@ pub fn weighted_means(weights: &Array2<f64>, values: &Array2<f64>) -> Array2<f64
     means
 }
 
+/// Weighted means over the columns of each unit: `values` (units, columns) and `weights` (kinds, columns) → (units,
+/// kinds), gaps as in [`weighted_means`].
+pub fn weighted_within(values: &Array2<f64>, weights: &Array2<f64>) -> Array2<f64> {
+    weighted_means(weights, &values.t().to_owned()).t().to_owned()
+}
+
 /// The mean over units of each column of `values` (units, columns) and its BCa interval, [`expanded`].
 pub fn mean_intervals(values: &Array2<f64>, resamples: &Resamples, level: f64) -> (Array1<f64>, Vec<Option<Interval>>) {
     let ones = Array2::ones((1, values.nrows()));

@@ -13,17 +13,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::permuter::{FlipFamily, Permuter, Tally};
+use super::family::{Family, chunks};
+use super::permuter::{FlipFamily, Permuter};
 
 /// Most units for which all patterns are used (2^16 patterns).
 const EXACT_UNITS: usize = 16;
-/// Patterns that one matrix product takes.
-const CHUNK: usize = 64;
 
 /// The sign patterns over some units: all of them for up to 16 units, else random ones.
 ///
@@ -65,11 +64,7 @@ impl SignFlips {
 
     /// Adds up what `count` finds in the patterns, given as rows of ±1 (patterns, units), some at a time.
     pub fn count_where(&self, count: impl Fn(&Array2<f64>) -> usize + Sync) -> usize {
-        self.chunks().into_par_iter().map(|range| count(&self.rows(range))).sum()
-    }
-
-    fn chunks(&self) -> Vec<Range<usize>> {
-        (0..self.count()).step_by(CHUNK).map(|from| from..(from + CHUNK).min(self.count())).collect()
+        chunks(self.count()).into_par_iter().map(|range| count(&self.rows(range))).sum()
     }
 
     /// Patterns as rows of ±1 (patterns, units); the observed one is none of them.
@@ -134,58 +129,46 @@ pub fn sign_flip_test(differences: ArrayView2<'_, f64>, flips: &SignFlips) -> Ve
     let observed: Vec<f64> = scaled.columns().into_iter().map(|c| c.sum().powi(2)).collect();
     let reached = |value: f64| value * (1.0 - 1e-9) - 1e-12;
     let alone: Vec<f64> = observed.iter().map(|u| reached(*u)).collect();
-    let job = FlipFamily {
-        scaled: scaled.view(),
-        exact: flips.exact(),
-        seed: flips.seed,
-        patterns: flips.count(),
-        n: &n,
-        least: &alone,
-        uniform,
-    };
-    let elsewhere = flips.permuter.as_ref().and_then(|permuter| permuter.flips(&job));
-    let Tally { counts, largest } = elsewhere.unwrap_or_else(|| tally(&job, flips));
-    let share = |count: usize| (count + 1) as f64 / (flips.count() + 1) as f64;
-    let mut sorted = largest;
-    sorted.sort_by(f64::total_cmp);
-    let mut tests = vec![None; differences.ncols()];
-    for (at, c) in family.iter().enumerate() {
-        let u = observed[at];
-        let least = reached(size(u, n[at]));
-        let above = sorted.len() - sorted.partition_point(|v| *v < least);
-        let sign = scaled.column(at).sum().signum();
-        tests[*c] = Some(FlipTest {
-            t: if u == 0.0 { 0.0 } else { sign * t_squared(u, n[at]).sqrt() },
-            p: share(counts[at] as usize),
-            p_fwe: share(above),
-        });
-    }
-    tests
-}
-
-/// What the patterns give for a family.
-fn tally(family: &FlipFamily<'_>, flips: &SignFlips) -> Tally {
-    let none = || Tally { counts: vec![0; family.n.len()], largest: Vec::new() };
-    let size = |u: f64, n: f64| if family.uniform { u } else { t_squared(u, n) };
-    let of_chunk = |range: Range<usize>| {
-        let sums = flips.rows(range).dot(&family.scaled);
-        let mut counts = vec![0u32; family.n.len()];
-        let largest = sums
-            .rows()
-            .into_iter()
-            .map(|row| {
+    let elsewhere = flips.permuter.as_ref().and_then(|permuter| {
+        permuter.flips(&FlipFamily {
+            scaled: scaled.view(),
+            exact: flips.exact(),
+            seed: flips.seed,
+            patterns: flips.count(),
+            n: &n,
+            least: &alone,
+            uniform,
+        })
+    });
+    let here = || {
+        Family::of(flips.count(), family.len(), |range| {
+            let sums = flips.rows(range).dot(&scaled);
+            let mut counts = vec![0; family.len()];
+            let of_pattern = |row: ArrayView1<'_, f64>| {
                 let mut largest = 0.0f64;
-                for (((sum, count), least), n) in row.iter().zip(&mut counts).zip(family.least).zip(family.n) {
+                for (((sum, count), least), n) in row.iter().zip(&mut counts).zip(&alone).zip(&n) {
                     let u = sum * sum;
-                    *count += u32::from(u >= *least);
+                    *count += usize::from(u >= *least);
                     largest = largest.max(size(u, *n));
                 }
                 largest
-            })
-            .collect();
-        Tally { counts, largest }
+            };
+            let largest = sums.rows().into_iter().map(of_pattern).collect();
+            (counts, largest)
+        })
     };
-    flips.chunks().into_par_iter().map(of_chunk).reduce(none, Tally::and)
+    let found = elsewhere.map_or_else(here, Family::tallied);
+    let mut tests = vec![None; differences.ncols()];
+    for (at, c) in family.iter().enumerate() {
+        let u = observed[at];
+        let sign = scaled.column(at).sum().signum();
+        tests[*c] = Some(FlipTest {
+            t: if u == 0.0 { 0.0 } else { sign * t_squared(u, n[at]).sqrt() },
+            p: found.p(at),
+            p_fwe: found.p_fwe(reached(size(u, n[at]))),
+        });
+    }
+    tests
 }
 
 /// t² from u = (Σ d)² / (n Σ d²); infinite where all differences are equal.

@@ -8,21 +8,17 @@
 //! Sources: Freedman & Lane, *Journal of Business & Economic Statistics* 1 (1983), 292–298; Winkler et al., *NeuroImage*
 //! 92 (2014), 381–397.
 
-use std::ops::Range;
-
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::permuter::{Permuter, RelabelFamily, Tally};
+use super::family::Family;
+use super::permuter::{Permuter, RelabelFamily};
 
 /// Most ways to deal the labels for which all are used.
 const EXACT_DEALS: u64 = 1 << 16;
-/// Permutations that one matrix product takes.
-const CHUNK: usize = 64;
 /// A label of which the covariates leave less than this share is told apart from them by rounding alone.
 const NOTHING_LEFT: f64 = 1e-9;
 
@@ -174,35 +170,61 @@ pub fn contrast_groups(
     let size: Vec<f64> = y.columns().into_iter().map(|c| c.dot(&c)).collect();
     // Residuals of rounding are no variation.
     let varies: Vec<bool> = family.iter().zip(&squares).map(|(c, s)| *s > 1e-24 * size[*c]).collect();
-    let observed: Vec<f64> = left.dot(&e).to_vec();
-    let t2: Vec<f64> = (0..family.len())
-        .map(|c| if varies[c] { t_squared(observed[c], 0.0, squares[c], spread, freedom) } else { 0.0 })
-        .collect();
-    let least: Vec<f64> = t2.iter().map(|t| t * (1.0 - 1e-9) - 1e-12).collect();
-    let mut directions = Array2::zeros((1 + basis.ncols(), n));
-    directions.row_mut(0).assign(&left);
-    directions.slice_mut(s![1.., ..]).assign(&basis.t());
-    let whole = RelabelFamily {
-        orders: &[],
-        directions: directions.view(),
-        residuals: e.view(),
-        squares: &squares,
-        varies: &varies,
-        least: &least,
-        spread,
-        freedom,
+    let t_of = |along: f64, lost: f64, squares: f64| {
+        let estimate = along / spread;
+        let rest = squares - lost - along * estimate;
+        let t2 = estimate * estimate * spread * freedom / rest;
+        if rest <= 1e-12 * squares { f64::INFINITY } else { t2 }
     };
-    let orders =
-        |range: Range<usize>| range.into_par_iter().map(|number| relabelings.order(number)).collect::<Vec<_>>();
-    let elsewhere = permuter.and_then(|permuter| permuter.relabelings(&whole.under(&orders(0..relabelings.count()))));
-    let Tally { counts, mut largest } = elsewhere.unwrap_or_else(|| {
-        let chunks: Vec<Range<usize>> =
-            (0..relabelings.count()).step_by(CHUNK).map(|from| from..(from + CHUNK).min(relabelings.count())).collect();
-        let none = || Tally { counts: vec![0; squares.len()], largest: Vec::new() };
-        chunks.into_par_iter().map(|range| tally(&whole.under(&orders(range)))).reduce(none, Tally::and)
+    let observed: Vec<f64> = left.dot(&e).to_vec();
+    let t2: Vec<f64> =
+        (0..family.len()).map(|c| if varies[c] { t_of(observed[c], 0.0, squares[c]) } else { 0.0 }).collect();
+    let least: Vec<f64> = t2.iter().map(|t| t * (1.0 - 1e-9) - 1e-12).collect();
+    let elsewhere = permuter.and_then(|permuter| {
+        let orders: Vec<Vec<usize>> = (0..relabelings.count()).map(|number| relabelings.order(number)).collect();
+        let mut directions = Array2::zeros((1 + basis.ncols(), n));
+        directions.row_mut(0).assign(&left);
+        directions.slice_mut(s![1.., ..]).assign(&basis.t());
+        permuter.relabelings(&RelabelFamily {
+            orders: &orders,
+            directions: directions.view(),
+            residuals: e.view(),
+            squares: &squares,
+            varies: &varies,
+            least: &least,
+            spread,
+            freedom,
+        })
     });
-    largest.sort_by(f64::total_cmp);
-    let share = |count: usize| (count + 1) as f64 / (relabelings.count() + 1) as f64;
+    let here = || {
+        Family::of(relabelings.count(), family.len(), |range| {
+            let orders: Vec<Vec<usize>> = range.map(|number| relabelings.order(number)).collect();
+            // x̃ᵀΠ as rows, and Qᵀ Π for each direction of the nuisance space.
+            let moved = |direction: ArrayView1<'_, f64>| {
+                let mut rows = Array2::zeros((orders.len(), n));
+                for (mut row, order) in rows.axis_iter_mut(Axis(0)).zip(&orders) {
+                    order.iter().enumerate().for_each(|(place, who)| row[*who] = direction[place]);
+                }
+                rows.dot(&e)
+            };
+            let along = moved(left.view());
+            let mut lost = Array2::<f64>::zeros(along.raw_dim());
+            for direction in basis.columns() {
+                lost.zip_mut_with(&moved(direction), |l, p| *l += p * p);
+            }
+            let mut counts = vec![0; family.len()];
+            let of_order = |i: usize| {
+                (0..family.len()).filter(|c| varies[*c]).fold(0.0f64, |largest, c| {
+                    let t2 = t_of(along[[i, c]], lost[[i, c]], squares[c]);
+                    counts[c] += usize::from(t2 >= least[c]);
+                    largest.max(t2)
+                })
+            };
+            let largest = (0..orders.len()).map(of_order).collect();
+            (counts, largest)
+        })
+    };
+    let found = elsewhere.map_or_else(here, Family::tallied);
     let critical = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975);
     let mut contrasts = vec![None; y.ncols()];
     for (at, c) in family.iter().enumerate() {
@@ -214,48 +236,11 @@ pub fn contrast_groups(
             interval: (estimate - half, estimate + half),
             t: if t2[at] == 0.0 { 0.0 } else { estimate.signum() * t2[at].sqrt() },
             // Without variation every permutation gives the same.
-            p: if varies[at] { share(counts[at] as usize) } else { 1.0 },
-            p_fwe: share(largest.len() - largest.partition_point(|v| *v < least[at])),
+            p: if varies[at] { found.p(at) } else { 1.0 },
+            p_fwe: found.p_fwe(least[at]),
         });
     }
     Some(contrasts)
-}
-
-/// t² of an outcome from its product with the label and what the nuisance space takes away; infinite without a rest.
-fn t_squared(along: f64, lost: f64, squares: f64, spread: f64, freedom: f64) -> f64 {
-    let estimate = along / spread;
-    let rest = squares - lost - along * estimate;
-    let t2 = estimate * estimate * spread * freedom / rest;
-    if rest <= 1e-12 * squares { f64::INFINITY } else { t2 }
-}
-
-/// What some permutations give for a family.
-fn tally(family: &RelabelFamily<'_>) -> Tally {
-    let RelabelFamily { orders, residuals, squares, varies, least, spread, freedom, .. } = *family;
-    // x̃ᵀΠ as rows, and Qᵀ Π for each direction of the nuisance space.
-    let moved = |direction: ArrayView1<'_, f64>| {
-        let mut rows = Array2::zeros((orders.len(), direction.len()));
-        for (mut row, order) in rows.axis_iter_mut(Axis(0)).zip(orders) {
-            order.iter().enumerate().for_each(|(place, who)| row[*who] = direction[place]);
-        }
-        rows.dot(&residuals)
-    };
-    let along = moved(family.directions.row(0));
-    let mut lost = Array2::<f64>::zeros(along.raw_dim());
-    for direction in family.directions.outer_iter().skip(1) {
-        lost.zip_mut_with(&moved(direction), |l, p| *l += p * p);
-    }
-    let mut counts = vec![0u32; squares.len()];
-    let largest = (0..orders.len())
-        .map(|i| {
-            (0..squares.len()).filter(|c| varies[*c]).fold(0.0f64, |largest, c| {
-                let t2 = t_squared(along[[i, c]], lost[[i, c]], squares[c], spread, freedom);
-                counts[c] += u32::from(t2 >= least[c]);
-                largest.max(t2)
-            })
-        })
-        .collect();
-    Tally { counts, largest }
 }
 
 /// An orthonormal basis of the intercept and the columns of `covariates`; columns that add nothing are left out.

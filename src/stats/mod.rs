@@ -4,6 +4,7 @@
 pub mod bootstrap;
 mod correlation;
 mod distinct;
+mod family;
 pub mod flips;
 pub mod labels;
 mod moments;

@@ -44,14 +44,6 @@ pub struct RelabelFamily<'a> {
     pub freedom: f64,
 }
 
-impl RelabelFamily<'_> {
-    /// The same family under other permutations.
-    pub(super) fn under<'a>(&'a self, orders: &'a [Vec<usize>]) -> RelabelFamily<'a> {
-        let (directions, residuals) = (self.directions.view(), self.residuals.view());
-        RelabelFamily { orders, directions, residuals, ..*self }
-    }
-}
-
 /// What the permutations of a family gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tally {
@@ -59,15 +51,6 @@ pub struct Tally {
     pub counts: Vec<u32>,
     /// Per permutation, the largest statistic of the family, in the order of the permutations.
     pub largest: Vec<f64>,
-}
-
-impl Tally {
-    /// This tally and that of the permutations that follow.
-    pub(super) fn and(mut self, next: Tally) -> Tally {
-        self.counts.iter_mut().zip(next.counts).for_each(|(a, b)| *a += b);
-        self.largest.extend(next.largest);
-        self
-    }
 }
 
 /// Tallies permutations in the place of this processor.

@@ -1,8 +1,9 @@
 //! Where things are kept: the run directory, and the cache of hidden states.
 
 mod cache;
+mod kept;
 mod run_dir;
 
 pub use cache::{CacheContent, StateCache, default_cache_folder};
-pub use run_dir::RunDir;
-pub(crate) use run_dir::readable_by_all;
+pub use kept::{Kept, clear_kept, kept};
+pub use run_dir::{Owned, RunDir};

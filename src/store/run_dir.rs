@@ -10,6 +10,28 @@ use crate::io::atomic::{sync_directory, write_error};
 /// The file whose presence says that a directory is a finished run.
 pub const RECORD: &str = "run.json";
 
+/// What a finished directory of ours is told by, and everything in it that is ours. Nothing else is ever removed.
+#[derive(Debug, Clone, Copy)]
+pub struct Owned<'a> {
+    /// What it holds, in words.
+    pub what: &'a str,
+    /// The file whose presence says that it is finished.
+    pub record: &'a str,
+    /// All files and folders that may stand there.
+    pub entries: &'a [&'a str],
+}
+
+impl Owned<'static> {
+    /// A run.
+    pub const RUN: Owned<'static> = Owned { what: "run", record: RECORD, entries: RUN_ENTRIES };
+    /// A fit of plain arrays.
+    pub const FIT: Owned<'static> = Owned {
+        what: "fit",
+        record: "fit.json",
+        entries: &["fit.json", "scores.csv", "folds.parquet", "bands.csv", "stack.csv"],
+    };
+}
+
 /// An output directory in the making.
 ///
 /// Files go to [`RunDir::path`]; [`RunDir::commit`] makes them appear under the final name at once. Dropped without a
@@ -28,6 +50,14 @@ impl RunDir {
     /// # Errors
     /// `OD-01` when the place holds a run (without `overwrite`) or anything else; `OD-02` when it cannot be written.
     pub fn check(target: &Path, overwrite: bool) -> Result<()> {
+        RunDir::check_as(target, overwrite, Owned::RUN)
+    }
+
+    /// The same for a directory of another kind.
+    ///
+    /// # Errors
+    /// As [`RunDir::check`].
+    pub fn check_as(target: &Path, overwrite: bool, owned: Owned<'_>) -> Result<()> {
         let parent = parent_of(target)?;
         let meta = match fs::symlink_metadata(target) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -45,7 +75,7 @@ impl RunDir {
                     Error::new(Code::Od02, target.display(), "is a file").expected("a directory or a new place")
                 );
             }
-            check_content(target, overwrite)?;
+            check_content(target, overwrite, owned)?;
         }
         tempfile::Builder::new().prefix(".brainscore-probe-").tempdir_in(&parent).map_err(|e| {
             Error::new(Code::Od02, parent.display(), format!("cannot be written to: {e}"))
@@ -60,7 +90,15 @@ impl RunDir {
     /// # Errors
     /// As [`RunDir::check`], and `OD-06` when another process is writing there.
     pub fn stage(target: &Path, overwrite: bool) -> Result<RunDir> {
-        RunDir::check(target, overwrite)?;
+        RunDir::stage_as(target, overwrite, Owned::RUN)
+    }
+
+    /// The same for a directory of another kind.
+    ///
+    /// # Errors
+    /// As [`RunDir::stage`].
+    pub fn stage_as(target: &Path, overwrite: bool, owned: Owned<'_>) -> Result<RunDir> {
+        RunDir::check_as(target, overwrite, owned)?;
         let parent = parent_of(target)?;
         let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).ok_or_else(|| nameless(target))?;
         let lock = Lock::take(parent.join(format!(".{name}.lock")), target)?;
@@ -127,8 +165,9 @@ fn nameless(target: &Path) -> Error {
     Error::new(Code::Od02, target.display(), "has no name of its own").expected("a path that ends in a new name")
 }
 
-/// An existing directory may be used when it is empty, or a finished run that may be overwritten.
-fn check_content(target: &Path, overwrite: bool) -> Result<()> {
+/// An existing directory may be used when it is empty, or a finished one of its kind that may be overwritten.
+fn check_content(target: &Path, overwrite: bool, owned: Owned<'_>) -> Result<()> {
+    let what = owned.what;
     let names: Vec<String> = fs::read_dir(target)
         .map_err(|e| Error::new(Code::Od02, target.display(), format!("cannot be read: {e}")).source(e))?
         .flatten()
@@ -137,25 +176,24 @@ fn check_content(target: &Path, overwrite: bool) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
-    let record = target.join(RECORD);
-    if !record.is_file() {
-        return Err(Error::new(Code::Od01, target.display(), "is not empty and holds no run")
+    if !target.join(owned.record).is_file() {
+        return Err(Error::new(Code::Od01, target.display(), format!("is not empty and holds no {what}"))
             .expected("a new or empty directory")
             .hint("Choose another --out; files that are none of ours are never removed"));
     }
     if !overwrite {
-        return Err(Error::new(Code::Od01, target.display(), "already holds a run")
+        return Err(Error::new(Code::Od01, target.display(), format!("already holds a {what}"))
             .expected("a new directory")
-            .hint("Choose another --out, or give --overwrite to replace that run"));
+            .hint("Choose another --out, or give --overwrite to replace what is there"));
     }
-    let foreign: Vec<&String> = names.iter().filter(|n| !RUN_ENTRIES.contains(&n.as_str())).collect();
+    let foreign: Vec<&String> = names.iter().filter(|n| !owned.entries.contains(&n.as_str())).collect();
     if !foreign.is_empty() {
         return Err(Error::new(
             Code::Od01,
             target.display(),
-            format!("holds files that are no part of a run: {}", crate::error::first_five(foreign)),
+            format!("holds files that are no part of a {what}: {}", crate::error::first_five(foreign)),
         )
-        .hint("Move them away; --overwrite removes only what a run wrote"));
+        .hint("Move them away; --overwrite removes only what the program wrote"));
     }
     Ok(())
 }
@@ -166,8 +204,6 @@ pub const RUN_ENTRIES: &[&str] = &[
     "scores.csv",
     "scores.parquet",
     "predictions.parquet",
-    "folds.parquet",
-    "fit.json",
     "comparison.csv",
     "comparison.parquet",
     "layers.csv",
@@ -248,14 +284,14 @@ fn exchange_in_steps(staging: &Path, target: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(unix)]
-pub(crate) fn readable_by_all(path: &Path) -> Result<()> {
+fn readable_by_all(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
         .map_err(|e| write_error(path, "setting permissions of", e))
 }
 
 #[cfg(not(unix))]
-pub(crate) fn readable_by_all(_: &Path) -> Result<()> {
+fn readable_by_all(_: &Path) -> Result<()> {
     Ok(())
 }
 
@@ -351,6 +387,23 @@ mod tests {
         fs::write(target.join(RECORD), "{}").unwrap();
         assert_eq!(finish(&target, true, "x").unwrap_err().code(), Code::Od01);
         assert!(target.join("thesis.tex").exists());
+    }
+
+    #[test]
+    fn a_fit_replaces_a_fit_with_all_its_tables_and_no_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let fit = |overwrite| {
+            let fit = RunDir::stage_as(&target, overwrite, Owned::FIT)?;
+            for name in Owned::FIT.entries {
+                fs::write(fit.path().join(name), "").unwrap();
+            }
+            fit.commit()
+        };
+        fit(false).unwrap();
+        assert_eq!(fit(false).unwrap_err().code(), Code::Od01);
+        fit(true).unwrap();
+        assert_eq!(finish(&target, true, "x").unwrap_err().code(), Code::Od01, "a run never replaces a fit");
     }
 
     #[test]

@@ -21,10 +21,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys;
-use crate::compare::Lineage;
+use crate::compare::{Lineage, base_of};
 use crate::encoder::CheckpointSpec;
-use crate::error::{Code, Error, nearest};
-use crate::io::bounded;
+use crate::error::{Code, Error, Warning, nearest};
+use crate::io::{bounded, file_name, without_folders};
 
 /// The one key at the top.
 const TOP: &str = "checkpoint";
@@ -38,6 +38,8 @@ pub struct CheckpointList {
     pub specs: Vec<CheckpointSpec>,
     /// Where they come from.
     pub lineage: Vec<Lineage>,
+    /// What is no checkpoint and was left out, by name.
+    pub left_out: Vec<Warning>,
 }
 
 #[derive(Deserialize)]
@@ -56,20 +58,21 @@ struct Entry {
 }
 
 impl CheckpointList {
-    /// Reads a list.
+    /// Reads a list. With `keep_going`, places that are no checkpoints are left out, unless others are compared with them
+    /// or nothing would remain.
     ///
     /// # Errors
     /// All problems at once: unknown keys (`RC-01`, the nearest known one named), places that are no checkpoints, labels
     /// that stand twice (`RC-04`), bases that are not in the list or come from themselves, impossible steps and sizes
     /// (`CK-03`).
-    pub fn read(path: &Path) -> std::result::Result<CheckpointList, Vec<Error>> {
+    pub fn read(path: &Path, keep_going: bool) -> std::result::Result<CheckpointList, Vec<Error>> {
         let (text, _) = bounded::read_text(path, bounded::MAX_DOCUMENT_BYTES, "a list of checkpoints", Code::Rc01)
             .map_err(|e| vec![e])?;
-        CheckpointList::parse(&text, path)
+        CheckpointList::parse(&text, path, keep_going)
     }
 
     /// Parses the text of a list that lies at `path`.
-    pub fn parse(text: &str, path: &Path) -> std::result::Result<CheckpointList, Vec<Error>> {
+    pub fn parse(text: &str, path: &Path, keep_going: bool) -> std::result::Result<CheckpointList, Vec<Error>> {
         let syntax = |e: toml::de::Error| {
             let place = e.span().map_or(path.display().to_string(), |span| keys::place(path, text, span.start));
             vec![Error::new(Code::Rc01, place, e.message().trim().replace('\n', ", ")).source(e)]
@@ -83,39 +86,67 @@ impl CheckpointList {
             problems.push(Error::new(Code::Rc01, path.display(), "lists no checkpoint").expected("[[checkpoint]]"));
         }
         let folder = path.parent().unwrap_or(Path::new(""));
-        let (mut specs, mut lineage, mut places) = (Vec::<CheckpointSpec>::new(), Vec::new(), Vec::new());
+        let (mut specs, mut lineage, mut places) = (Vec::new(), Vec::<Lineage>::new(), Vec::new());
+        let mut unusable: Vec<(String, Error)> = Vec::new();
         for entry in &file.checkpoint {
             let place = keys::place(path, text, entry.span().start);
             let entry = entry.get_ref();
-            let Some(spec) = spec(entry, folder, &place).map_err(|e| problems.push(e)).ok() else { continue };
-            if specs.iter().any(|s| s.label == spec.label) {
+            if entry.label.as_ref().is_some_and(|label| label.trim().is_empty()) {
+                problems.push(Error::new(Code::Ck03, &place, "label is empty").expected("a name"));
+            }
+            let spec = spec(entry, folder, &place);
+            // What cannot be used still has a name: others may be compared with it.
+            let label = match (&spec, &entry.label) {
+                (Ok(spec), _) => spec.label.clone(),
+                (Err(_), Some(label)) => label.clone(),
+                (Err(_), None) => file_name(Path::new(&entry.path)),
+            };
+            if lineage.iter().any(|l| l.label == label) {
                 problems.push(
-                    Error::new(Code::Rc04, &place, format!("the label {:?} stands twice", spec.label))
+                    Error::new(Code::Rc04, &place, format!("the label {label:?} stands twice"))
                         .expected("a label of its own for each checkpoint"),
                 );
             }
             let impossible = |what: &str, value: f64, expected: &str| {
-                Error::new(Code::Ck03, &place, format!("{what} of {:?} is {value}", spec.label)).expected(expected)
+                Error::new(Code::Ck03, &place, format!("{what} of {label:?} is {value}")).expected(expected)
             };
             let steps = entry.steps.filter(|s| !(s.is_finite() && *s >= 0.0));
             problems.extend(steps.map(|s| impossible("steps", s, "a number that is 0 or more")));
             let size = entry.size.filter(|s| !(s.is_finite() && *s > 0.0));
             problems.extend(size.map(|s| impossible("size", s, "a number above 0")));
+            match spec {
+                Ok(spec) => specs.push(spec),
+                Err(e) => unusable.push((label.clone(), e)),
+            }
             lineage.push(Lineage {
-                label: spec.label.clone(),
+                label,
                 family: entry.family.clone(),
                 base: entry.base.clone(),
                 steps: entry.steps,
                 size: entry.size,
             });
-            specs.push(spec);
             places.push(place);
         }
         for (at, one) in lineage.iter().enumerate() {
             problems.extend(base_problem(one, &lineage, &places[at]));
         }
-        if problems.is_empty() { Ok(CheckpointList { specs, lineage }) } else { Err(problems) }
+        let first = lineage.first().map_or(String::new(), |l| l.label.clone());
+        let is_base = |label: &str| lineage.iter().any(|l| base_of(&lineage, &first, &l.label) == Some(label));
+        let (spare, needed): (Vec<_>, Vec<_>) =
+            unusable.into_iter().partition(|(label, _)| keep_going && !specs.is_empty() && !is_base(label));
+        problems.extend(needed.into_iter().map(|(_, e)| e));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        // The lineage stays whole: whether a list names bases at all does not hang on what could be used of it.
+        let left_out = spare.iter().map(|(label, e)| left_out(label, e)).collect();
+        Ok(CheckpointList { specs, lineage, left_out })
     }
+}
+
+/// That a checkpoint is left out, and why. A list may name one folder more than once: a checkpoint is told by its label.
+pub(crate) fn left_out(label: &str, error: &Error) -> Warning {
+    Warning::new(error.code().as_str(), format!("checkpoint {label:?} is left out: {}", without_folders(error)))
 }
 
 /// What the command line would have made of an entry.
@@ -132,9 +163,6 @@ fn spec(entry: &Entry, folder: &Path, place: &str) -> Result<CheckpointSpec, Err
         Error::new(e.code(), place, format!("path {:?}: {}", entry.path, e.message().trim_end_matches('.')))
     })?;
     spec.label = match &entry.label {
-        Some(label) if label.trim().is_empty() => {
-            return Err(Error::new(Code::Ck03, place, "label is empty").expected("a name"));
-        }
         Some(label) => label.clone(),
         None => spec.source.untrained.map_or_else(|| spec.source.place.name(), |seed| format!("untrained-{seed}")),
     };
@@ -191,7 +219,7 @@ mod tests {
     fn parse(text: &str) -> std::result::Result<CheckpointList, Vec<String>> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("a=b")).unwrap();
-        CheckpointList::parse(text, &dir.path().join("list.toml"))
+        CheckpointList::parse(text, &dir.path().join("list.toml"), false)
             .map_err(|all| all.iter().map(|e| e.to_string().replace(dir.path().to_str().unwrap(), "")).collect())
     }
 
@@ -228,6 +256,32 @@ mod tests {
             assert!(found.iter().any(|f| f.contains(says)), "{says}: {found:#?}");
         }
         assert_eq!(found.len(), 6);
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_left_out_unless_others_need_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        let parse = |text: &str| CheckpointList::parse(text, &dir.path().join("list.toml"), true);
+        let one = |label: &str, path: &str, base: &str| {
+            format!("[[checkpoint]]\nlabel = \"{label}\"\npath = \"{path}\"\n{base}\n")
+        };
+        let tuned = one("tuned", "a", "base = \"base\"");
+        let gone = one("gone", "./nowhere", "base = \"base\"");
+        let list = parse(&[one("base", "a", ""), gone.clone(), tuned.clone()].concat()).unwrap();
+        assert_eq!((list.specs.len(), list.lineage.len()), (2, 3));
+        let said = list.left_out[0].message.as_str();
+        assert!(
+            said.starts_with("checkpoint \"gone\" is left out: list.toml:") && said.contains("./nowhere"),
+            "{said}"
+        );
+        // The base itself: refused for what it is, and not as one that is not in the list.
+        let found = parse(&[one("base", "./nowhere", ""), tuned].concat()).unwrap_err();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].to_string().contains("path \"./nowhere\""), "{found:?}");
+        // Without bases the first one is what all are compared with; and of one alone nothing would remain.
+        assert_eq!(parse(&[one("first", "./nowhere", ""), one("b", "a", "")].concat()).unwrap_err().len(), 1);
+        assert_eq!(parse(&one("alone", "./nowhere", "")).unwrap_err().len(), 1);
     }
 
     #[test]

@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::folds;
 use super::inference::{InferenceFlags, SubjectsPlan, settings};
 use super::narrative::{self, NarrativePlan};
 use super::rois::{self, RoiFlags, RoisPlan};
 use super::spec::{AlphasSection, FoldKind, StudySpec};
 use super::trials::{self, TrialsPlan};
+use super::unique::UniqueLayers;
 use crate::compare::{Lineage, Settings, base_of};
 use crate::compute::cpu;
 use crate::compute::device::Device;
 use crate::encoder::{CheckpointSpec, Context, LongText, Pooling, Source};
 use crate::encoding::engine::Precision;
 use crate::encoding::{AlphaGrid, FoldSpec, MetricName, ScoreName};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, Warning};
 use crate::ids::{Digest, Layer};
 use crate::responses::MEAN_SUBJECT;
 use crate::stimuli::StimuliColumns;
@@ -40,7 +39,7 @@ pub struct Overrides {
     /// `--permutations`, `--margin`
     pub inference: InferenceFlags,
     /// `--unique`
-    pub unique: UniqueLayers,
+    pub unique: Option<UniqueLayers>,
     /// `--pca`
     pub pca: Option<NonZeroUsize>,
     /// `--precision`
@@ -63,35 +62,10 @@ pub struct Overrides {
     pub lineage: Vec<Lineage>,
     /// `--keep-going`
     pub keep_going: bool,
+    /// What the list of checkpoints left out.
+    pub left_out: Vec<Warning>,
     /// `--roi`, `--rois`
     pub rois: RoiFlags,
-}
-
-/// Which layers get `unique cod`: the joint model searches 100 weightings, about 100 times the work of a plain fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum UniqueLayers {
-    /// The layer of each checkpoint with the highest score.
-    #[default]
-    Best,
-    /// All that are scored.
-    All,
-    /// No layer.
-    None,
-}
-
-impl UniqueLayers {
-    /// All choices.
-    pub const ALL: [UniqueLayers; 3] = [UniqueLayers::Best, UniqueLayers::All, UniqueLayers::None];
-
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            UniqueLayers::Best => "best",
-            UniqueLayers::All => "all",
-            UniqueLayers::None => "none",
-        }
-    }
 }
 
 /// Everything that a run needs to know.
@@ -148,6 +122,8 @@ pub struct Plan {
     pub lineage: Vec<Lineage>,
     /// Whether checkpoints that cannot be used are left out by name.
     pub keep_going: bool,
+    /// What was left out already.
+    pub left_out: Vec<Warning>,
     /// How differences are tested.
     pub inference: Settings,
     /// Groups of subjects and their covariates.
@@ -275,9 +251,11 @@ impl Plan {
         checkpoints.extend(untrained(&checkpoints, overrides.untrained));
         problems.extend(repeated_label(&checkpoints));
         let inference = settings(&spec.inference, &overrides.inference, study).map_err(|e| problems.push(e)).ok();
+        let pca = overrides.pca.or(spec.features.pca);
+        let unique = UniqueLayers::planned(overrides.unique, pca).map_err(|e| problems.push(e)).ok();
         let (folds, default_gap) = folds::planned(&spec, study, overrides, &mut problems);
-        let (Some(responses), Some(alphas), Some(layers), Some(inference), true) =
-            (responses, alphas, layers, inference, problems.is_empty())
+        let (Some(responses), Some(alphas), Some(layers), Some(inference), Some(unique), true) =
+            (responses, alphas, layers, inference, unique, problems.is_empty())
         else {
             return Err(problems);
         };
@@ -287,11 +265,8 @@ impl Plan {
         applied.extend(overrides.long_text.map(|l| ("--long-text".to_owned(), l.to_string())));
         applied.extend(overrides.inference.permutations.map(|n| ("--permutations".to_owned(), n.to_string())));
         applied.extend(overrides.inference.margin.map(|m| ("--margin".to_owned(), m.to_string())));
-        let pca = overrides.pca.or(spec.features.pca);
         applied.extend(overrides.pca.map(|n| ("--pca".to_owned(), n.to_string())));
-        if overrides.unique != UniqueLayers::default() {
-            applied.insert("--unique".to_owned(), overrides.unique.as_str().to_owned());
-        }
+        applied.extend(overrides.unique.map(|u| ("--unique".to_owned(), u.as_str().to_owned())));
         applied.extend(overrides.context.map(|c| ("--context".to_owned(), c.to_string())));
         applied.extend(overrides.folds.map(|_| ("--folds".to_owned(), folds.to_string())));
         applied.extend(overrides.allow_leaky_folds.then(|| ("--allow-leaky-folds".to_owned(), "yes".to_owned())));
@@ -336,7 +311,7 @@ impl Plan {
             metrics: overrides.metrics.clone(),
             alphas,
             score: spec.encoding.score.unwrap_or(ScoreName::Cod),
-            unique: if pca.is_some() { UniqueLayers::None } else { overrides.unique },
+            unique,
             components: pca.map(NonZeroUsize::get),
             precision: overrides.precision,
             device: overrides.device,
@@ -344,6 +319,7 @@ impl Plan {
             checkpoints,
             lineage: overrides.lineage.clone(),
             keep_going: overrides.keep_going,
+            left_out: overrides.left_out.clone(),
             inference,
             subjects: spec.subjects.map(|section| SubjectsPlan::new(section, &folder)),
             rois,

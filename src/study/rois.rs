@@ -250,6 +250,18 @@ impl Reader<'_> {
             }
         };
         let threshold = table.get("threshold").map(|v| self.threshold(name, v)).transpose()?;
+        // Each kind has keys of its own; one that says nothing here would be taken for one that does.
+        let idle = match (table.contains_key("map"), table.contains_key("targets")) {
+            (true, false) => ["weights"].as_slice(),
+            (false, true) => ["threshold", "label"].as_slice(),
+            _ => &[],
+        };
+        if let Some(key) = idle.iter().find(|key| table.contains_key(**key)) {
+            let of = if *key == "weights" { "targets" } else { "a map" };
+            return Err(
+                self.refuse(&format!("[rois] {name:?} has {key}, which says something of {of} only"), "Leave it out")
+            );
+        }
         match (table.get("map"), table.get("targets")) {
             (Some(map), None) => {
                 let path = self.file(name, map)?;

@@ -1,6 +1,6 @@
 //! Banded ridge against a search by plain solves, and against planted shares.
 
-use brainscore::encoding::engine::{self, BandedFit, Bands, Options, Precision, random_weights};
+use brainscore::encoding::engine::{self, Banded, BandedFit, Bands, Options, Precision, random_weights};
 use brainscore::encoding::{AlphaGrid, Folds, score};
 use brainscore::watch::Quiet;
 use ndarray::{Array1, Array2, Axis};
@@ -105,9 +105,8 @@ fn every_choice_is_that_of_a_search_by_plain_solves() {
         for precision in [Precision::Double, Precision::Mixed] {
             for memory in [None, Some(1 << 20)] {
                 let options = Options { precision, memory, ..Options::default() };
-                let (found, report) =
-                    engine::fit_banded(x.view(), y.view(), &bands, &weights, &folds, &grid(), &options, &Quiet)
-                        .unwrap();
+                let of = Banded { x: x.view(), y: y.view(), bands: &bands, weights: &weights, folds: &folds };
+                let (found, report) = engine::fit_banded(of, &grid(), &options, &Quiet).unwrap();
                 check(&x, &y, &bands, &weights, &folds, &found);
                 if sizes.iter().min() == Some(&3) && memory.is_none() {
                     assert!(report.eigendecompositions <= 6 + 4 * 5, "one per training set serves all draws");
@@ -123,8 +122,8 @@ fn one_draw_is_ridge_on_scaled_columns() {
     let folds = Folds::from_labels(&(0..60).map(|i| i / 12).collect::<Vec<_>>());
     let weights = ndarray::arr2(&[[0.9, 0.1]]);
     let options = Options { precision: Precision::Double, ..Options::default() };
-    let (found, _) =
-        engine::fit_banded(x.view(), y.view(), &bands, &weights, &folds, &grid(), &options, &Quiet).unwrap();
+    let of = Banded { x: x.view(), y: y.view(), bands: &bands, weights: &weights, folds: &folds };
+    let (found, _) = engine::fit_banded(of, &grid(), &options, &Quiet).unwrap();
     let scaled = Options { scale: Some(bands.scale(&[0.9, 0.1])), ..options };
     let (plain, _) = engine::fit(x.view(), y.view(), &folds, &grid(), &scaled, &Quiet).unwrap();
     assert_eq!(found.fit.chosen, plain.chosen);
@@ -159,17 +158,8 @@ fn the_split_recovers_planted_shares() {
     let folds = Folds::from_labels(&(0..n).map(|i| (i * 5 / n) as i64).collect::<Vec<_>>());
     let bands = Bands::of_sizes(&p).unwrap();
     let weights = random_weights(2, 100, 0);
-    let (found, _) = engine::fit_banded(
-        x.view(),
-        y.view(),
-        &bands,
-        &weights,
-        &folds,
-        &AlphaGrid::default(),
-        &Options::default(),
-        &Quiet,
-    )
-    .unwrap();
+    let of = Banded { x: x.view(), y: y.view(), bands: &bands, weights: &weights, folds: &folds };
+    let (found, _) = engine::fit_banded(of, &AlphaGrid::default(), &Options::default(), &Quiet).unwrap();
     let mean = |band: usize, odd: usize| {
         (0..t).filter(|i| i % 2 == odd).map(|i| found.split[[band, i]]).sum::<f64>() / (t / 2) as f64
     };

@@ -18,7 +18,7 @@ fn random(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
 }
 
 /// Features of decaying size with an offset, and responses that some of them explain.
-fn problem(n: usize, p: usize, t: usize, seed: u64) -> (Array2<f64>, Array2<f64>) {
+pub fn problem(n: usize, p: usize, t: usize, seed: u64) -> (Array2<f64>, Array2<f64>) {
     let x = random(n, p, seed).dot(&random(p, p, seed + 1)) + 3.0;
     let y = x.dot(&random(p, t, seed + 2)) / (p as f64) + random(n, t, seed + 3) * 2.0 + 50.0;
     (x, y)
@@ -37,7 +37,7 @@ fn fit(x: &Array2<f64>, y: &Array2<f64>, folds: &Folds, grid: &AlphaGrid, precis
     engine::fit(x.view(), y.view(), folds, grid, &options, &Quiet).unwrap().0
 }
 
-fn worst(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
+pub fn worst(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
     a.iter().zip(b).fold(0.0, |m, (a, b)| m.max((a - b).abs()))
 }
 

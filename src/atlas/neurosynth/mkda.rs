@@ -97,8 +97,7 @@ pub fn counts(database: &Database, selected: &[bool], grid: &Grid, watch: &dyn W
 
 /// Steps in voxels from a sphere's middle to all of its voxels.
 fn sphere(grid: &Grid) -> Vec<[i64; 3]> {
-    let length = |axis: usize| (0..3).map(|r| grid.affine[r][axis].powi(2)).sum::<f64>().sqrt();
-    let shortest = (0..3).map(length).fold(f64::INFINITY, f64::min);
+    let shortest = (0..3).map(|axis| grid.edge(axis)).fold(f64::INFINITY, f64::min);
     // Voxels of oblique grids may reach further along one index than along an axis of space.
     let most = ((2.0 * RADIUS_MM / shortest).ceil() as i64).min(64);
     let steps = || -most..=most;

@@ -1,5 +1,4 @@
 use super::Association;
-use crate::atlas::Grid;
 
 /// A peak of a map.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -27,18 +26,13 @@ pub fn peaks(map: &Association, apart: f64, most: usize) -> Vec<Peak> {
         if kept.len() == most {
             break;
         }
-        let place = place(&map.grid, voxel);
+        let place = map.grid.place(map.grid.coordinates(voxel).map(|c| c as f64));
         let nearest = kept.iter().map(|peak| distance(peak.place, place)).reduce(f64::min);
         if nearest.is_none_or(|mm| mm > apart + 1e-6) {
             kept.push(Peak { place, z: z[voxel], to_higher: nearest });
         }
     }
     kept
-}
-
-fn place(grid: &Grid, voxel: usize) -> [f64; 3] {
-    let at = grid.coordinates(voxel);
-    std::array::from_fn(|r| (0..3).map(|c| grid.affine[r][c] * at[c] as f64).sum::<f64>() + grid.affine[r][3])
 }
 
 fn distance(a: [f64; 3], b: [f64; 3]) -> f64 {

@@ -10,7 +10,7 @@ use crate::error::Result;
 
 /// Who a token of a text attends to, as the kernel numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Visible {
+pub(super) enum Visible {
     /// All.
     Full,
     /// Those at most this far away.
@@ -23,38 +23,38 @@ pub enum Visible {
 
 /// What is added to attention scores before the softmax.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ScoreTerms<'a> {
+pub(super) struct ScoreTerms<'a> {
     /// A relative bias (heads, 2 · longest − 1) and `longest`.
-    pub bias: Option<(&'a [f32], usize)>,
+    pub(super) bias: Option<(&'a [f32], usize)>,
     /// Terms of queries with positions, and of keys with positions, (heads, n, reach) each; then the place of every
     /// distance, at index n − 1 + distance; then `reach`.
-    pub disentangled: Option<Disentangled<'a>>,
+    pub(super) disentangled: Option<Disentangled<'a>>,
 }
 
 /// DeBERTa's terms.
 #[derive(Debug, Clone, Copy)]
-pub struct Disentangled<'a> {
+pub(super) struct Disentangled<'a> {
     /// (heads, n, reach).
-    pub to: &'a [f32],
+    pub(super) to: &'a [f32],
     /// (heads, n, reach).
-    pub from: &'a [f32],
+    pub(super) from: &'a [f32],
     /// Place of the distance d at index n − 1 + d.
-    pub places: &'a [i32],
+    pub(super) places: &'a [i32],
     /// Number of places.
-    pub reach: usize,
+    pub(super) reach: usize,
 }
 
 /// Scale, shift and kind of a normalisation.
 #[derive(Debug, Clone, Copy)]
-pub struct Norm<'a> {
+pub(super) struct Norm<'a> {
     /// Factors (width).
-    pub scale: &'a [f32],
+    pub(super) scale: &'a [f32],
     /// Added afterwards (width).
-    pub shift: Option<&'a [f32]>,
+    pub(super) shift: Option<&'a [f32]>,
     /// RMSNorm instead of LayerNorm.
-    pub rms: bool,
+    pub(super) rms: bool,
     /// Added to the variance.
-    pub epsilon: f32,
+    pub(super) epsilon: f32,
 }
 
 fn number(activation: Option<Activation>) -> i32 {
@@ -74,7 +74,7 @@ impl Gpu {
     ///
     /// # Errors
     /// `GP-01` for too little memory, `GP-02` when the card fails; so for all of this file.
-    pub fn bias_activation(&self, x: &[f32], bias: &[f32], activation: Option<Activation>) -> Result<Vec<f32>> {
+    pub(super) fn bias_activation(&self, x: &[f32], bias: &[f32], activation: Option<Activation>) -> Result<Vec<f32>> {
         assert!(!bias.is_empty() && x.len().is_multiple_of(bias.len()), "whole rows");
         let lane = self.lane();
         let (mut out, bias) = (lane.upload(x)?, lane.upload(bias)?);
@@ -90,7 +90,7 @@ impl Gpu {
     }
 
     /// f(first half) · second half of each row of `x` (rows, 2 · width).
-    pub fn gated(&self, x: &[f32], width: usize, activation: Activation) -> Result<Vec<f32>> {
+    pub(super) fn gated(&self, x: &[f32], width: usize, activation: Activation) -> Result<Vec<f32>> {
         assert!(width > 0 && x.len().is_multiple_of(2 * width), "whole rows");
         let lane = self.lane();
         let count = x.len() / 2;
@@ -107,7 +107,7 @@ impl Gpu {
     }
 
     /// Each row of `x` (rows, width) plus `residual`, normalised.
-    pub fn add_norm(&self, x: &[f32], residual: Option<&[f32]>, norm: Norm<'_>) -> Result<Vec<f32>> {
+    pub(super) fn add_norm(&self, x: &[f32], residual: Option<&[f32]>, norm: Norm<'_>) -> Result<Vec<f32>> {
         let width = norm.scale.len();
         assert!(width > 0 && x.len().is_multiple_of(width), "whole rows");
         assert!(residual.is_none_or(|r| r.len() == x.len()) && norm.shift.is_none_or(|s| s.len() == width), "extents");
@@ -141,7 +141,7 @@ impl Gpu {
     }
 
     /// Softmax of attention scores (heads, n, n) of one text over the visible tokens, `terms` added before.
-    pub fn masked_softmax(
+    pub(super) fn masked_softmax(
         &self,
         scores: &[f32],
         heads: usize,
@@ -190,7 +190,7 @@ impl Gpu {
 
     /// Rotary positions: the first `heads` heads of each row of `x` (rows, columns) turned by `turns` (positions, size) at the
     /// row's position.
-    pub fn rotate(
+    pub(super) fn rotate(
         &self,
         x: &[f32],
         columns: usize,

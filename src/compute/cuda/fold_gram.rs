@@ -15,13 +15,13 @@ const SIDE: usize = 16;
 
 /// How a training set's columns are z-scored: its number of rows, their means, and 1 / sd.
 #[derive(Debug, Clone, Copy)]
-pub struct Centring<'a> {
+pub(super) struct Centring<'a> {
     /// Rows.
-    pub n: f64,
+    pub(super) n: f64,
     /// Means (features).
-    pub mean: &'a [f64],
+    pub(super) mean: &'a [f64],
     /// Factors (features).
-    pub factor: &'a [f64],
+    pub(super) factor: &'a [f64],
 }
 
 impl Gpu {
@@ -30,7 +30,7 @@ impl Gpu {
     /// # Errors
     /// `GP-01` for too little memory, `GP-02` when the card fails.
     #[allow(private_bounds, reason = "float32 or float64")]
-    pub fn fold_gram<T: PathReal>(
+    pub(super) fn fold_gram<T: PathReal>(
         &self,
         grams: &[ArrayView2<'_, T>],
         used: &[usize],
@@ -62,7 +62,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::fold_gram`].
     #[allow(private_bounds, reason = "float32 or float64")]
-    pub fn fold_products<T: PathReal>(
+    pub(super) fn fold_products<T: PathReal>(
         &self,
         products: &[ArrayView2<'_, T>],
         used: &[usize],

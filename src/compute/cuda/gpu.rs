@@ -38,10 +38,10 @@ pub struct Gpu {
     driver: Option<i32>,
 }
 
-/// One stream and the libraries that work on it.
+/// One stream and the libraries that work on it. Fields are dropped in this order: the handles before their stream.
 pub(super) struct Lane {
-    pub(super) stream: Arc<CudaStream>,
     pub(super) dense: Dense,
+    pub(super) stream: Arc<CudaStream>,
 }
 
 impl fmt::Debug for Gpu {
@@ -60,7 +60,7 @@ impl Gpu {
         let lane = || {
             let stream = context.new_stream().map_err(|e| fault::driver("opening a stream", e))?;
             let dense = Dense::new(&stream);
-            Ok(Mutex::new(Lane { stream, dense }))
+            Ok(Mutex::new(Lane { dense, stream }))
         };
         Ok(Gpu {
             lanes: [lane()?, lane()?],

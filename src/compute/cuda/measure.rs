@@ -27,8 +27,8 @@ pub struct Measured {
     pub flops_per_second: f64,
     /// Share of the measured copy bandwidth.
     pub of_copy: f64,
-    /// Share of the measured rate of a large product in the same type.
-    pub of_product: f64,
+    /// Share of the measured rate of a large product, which is one in float64; none for what computes in float32.
+    pub of_product: Option<f64>,
 }
 
 /// Extents to measure with.
@@ -59,11 +59,26 @@ impl Gpu {
             lane.stream.memcpy_dtod(&from, &mut to).map_err(|e| fault::driver("copying on the card", e))
         })?;
         let copy = 8.0 * count as f64 / seconds;
-        let mut all = vec![entry("copy", format!("{count} float32"), seconds, (8.0 * count as f64, 0.0), (copy, 1.0))];
+        let mut all = vec![entry("copy", format!("{count} float32"), seconds, (8.0 * count as f64, 0.0), (copy, None))];
         drop((from, to));
         self.path::<f64>(&lane, of, copy, &mut all)?;
         self.path::<f32>(&lane, of, copy, &mut all)?;
         Ok(all)
+    }
+
+    /// The rate of a large product in float64, by cuBLAS where it is there; and that of our own kernel.
+    fn product(&self, lane: &Lane, (k, targets): (usize, usize), copy: f64, all: &mut Vec<Measured>) -> Result<f64> {
+        let (vectors, right) = (lane.zeros::<f64>(k * k)?, lane.zeros::<f64>(k * targets)?);
+        let flops = 2.0 * (k * k) as f64 * targets as f64;
+        let bytes = 8.0 * (k * k + 2 * k * targets) as f64;
+        let seconds = |own| median(lane, || self.coefficients(lane, &vectors, &right, (k, k, targets), own).map(drop));
+        let times = [seconds(false)?, seconds(true)?];
+        let rate = flops / times[0];
+        let names = ["product, float64 (cuBLAS where it is there)", "ridge_coefficients_f64"];
+        for (name, seconds) in names.into_iter().zip(times) {
+            all.push(entry(name, format!("{k} × {k} × {targets}"), seconds, (bytes, flops), (copy, Some(rate))));
+        }
+        Ok(rate)
     }
 
     fn path<T: PathReal>(&self, lane: &Lane, of: Extents, copy: f64, all: &mut Vec<Measured>) -> Result<()> {
@@ -74,30 +89,8 @@ impl Gpu {
         let (p, q, weights) =
             (lane.upload(&numbers(rows * k))?, lane.upload(&numbers(k * targets))?, lane.upload(&numbers(alphas * k))?);
         let truth = lane.zeros::<f64>(rows * targets)?;
-        // The rate of a large product: cuBLAS where it is there, else our own kernel.
-        let vectors = lane.zeros::<f64>(k * k)?;
-        let right = lane.zeros::<f64>(k * targets)?;
-        let product_flops = 2.0 * (k * k) as f64 * targets as f64;
-        let mut product = f64::INFINITY;
-        for own in [false, true] {
-            let seconds = median(lane, || self.coefficients(lane, &vectors, &right, (k, k, targets), own).map(drop))?;
-            let rate = product_flops / seconds;
-            if !own {
-                product = rate;
-            }
-            if T::NAME == "f64" {
-                let what = if own { "ridge_coefficients_f64" } else { "product, float64 (cuBLAS where it is there)" };
-                let bytes = 8.0 * (k * k + 2 * k * targets) as f64;
-                all.push(entry(
-                    what,
-                    format!("{k} × {k} × {targets}"),
-                    seconds,
-                    (bytes, product_flops),
-                    (copy, product),
-                ));
-            }
-        }
-        drop((vectors, right));
+        // There is no product in float32.
+        let product = if T::NAME == "f64" { Some(self.product(lane, (k, targets), copy, all)?) } else { None };
         let mut sse = lane.zeros::<f64>(alphas * targets)?;
         let flops = 2.0 * (alphas * rows) as f64 * (k * targets) as f64;
         let bytes = size * (rows * k + k * targets + alphas * k) as f64 + 8.0 * ((rows + alphas) * targets) as f64;
@@ -122,7 +115,13 @@ impl Gpu {
     }
 }
 
-fn entry(what: &str, shape: String, seconds: f64, (bytes, flops): (f64, f64), (copy, product): (f64, f64)) -> Measured {
+fn entry(
+    what: &str,
+    shape: String,
+    seconds: f64,
+    (bytes, flops): (f64, f64),
+    (copy, product): (f64, Option<f64>),
+) -> Measured {
     Measured {
         what: what.to_owned(),
         shape,
@@ -130,7 +129,7 @@ fn entry(what: &str, shape: String, seconds: f64, (bytes, flops): (f64, f64), (c
         bytes_per_second: bytes / seconds,
         flops_per_second: flops / seconds,
         of_copy: bytes / seconds / copy,
-        of_product: flops / seconds / product,
+        of_product: product.map(|product| flops / seconds / product),
     }
 }
 

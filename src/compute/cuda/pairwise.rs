@@ -19,7 +19,7 @@ impl Gpu {
     /// # Errors
     /// `GP-01` for too little memory, `GP-02` when the card fails.
     #[allow(private_bounds, reason = "float32 or float64")]
-    pub fn pairwise<T: PathReal>(
+    pub(super) fn pairwise<T: PathReal>(
         &self,
         a: ArrayView2<'_, T>,
         b: ArrayView2<'_, T>,

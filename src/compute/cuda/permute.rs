@@ -22,7 +22,7 @@ impl Gpu {
     ///
     /// # Errors
     /// `GP-01` for too little memory, `GP-02` when the card fails.
-    pub fn sign_flips(&self, family: &FlipFamily<'_>) -> Result<Tally> {
+    pub(super) fn sign_flips(&self, family: &FlipFamily<'_>) -> Result<Tally> {
         let (units, members) = family.scaled.dim();
         assert!(family.n.len() == members && family.least.len() == members, "one statistic per member");
         assert!(!family.exact || units <= 63, "exact patterns are the bits of one number");
@@ -57,7 +57,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::sign_flips`].
-    pub fn relabelings(&self, of: &RelabelFamily<'_>) -> Result<Tally> {
+    pub(super) fn relabelings(&self, of: &RelabelFamily<'_>) -> Result<Tally> {
         let (units, outcomes) = of.residuals.dim();
         assert!(of.directions.ncols() == units && of.directions.nrows() > 0, "directions of the units");
         assert!(

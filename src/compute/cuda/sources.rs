@@ -30,8 +30,7 @@ sources! {
     "fold_gram": "fold_gram_f32" "fold_gram_f64" "fold_products_f32" "fold_products_f64";
     "ridge_path": "ridge_errors_f32_64" "ridge_errors_f32_32" "ridge_errors_f64_64" "ridge_errors_f64_32" "ridge_noise"
         "ridge_choose" "ridge_refit_f32_64" "ridge_refit_f32_32" "ridge_refit_f64_64" "ridge_refit_f64_32"
-        "ridge_coefficients_f32_64" "ridge_coefficients_f32_32" "ridge_coefficients_f64_64" "ridge_coefficients_f64_32"
-        "ridge_narrow";
+        "ridge_coefficients_f64_64" "ridge_coefficients_f64_32" "ridge_narrow";
     "permute_scores": "sign_flip_scores" "relabel_scores";
     "parcellate": "parcellate_sums" "parcellate_solve";
     "pairwise": "pairwise_products_f32" "pairwise_products_f64" "pairwise_distances_f32" "pairwise_distances_f64";

@@ -20,7 +20,7 @@ impl Gpu {
     /// # Errors
     /// `GP-01` for too little memory, `GP-02` when the card fails.
     #[allow(private_bounds, reason = "float32 or float64")]
-    pub fn standardise<T: PathReal>(
+    pub(super) fn standardise<T: PathReal>(
         &self,
         x: ArrayView2<'_, T>,
         keep: &[bool],

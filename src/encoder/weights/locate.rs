@@ -51,8 +51,11 @@ pub(super) fn locate(folder: &Path) -> Result<Located> {
     })
 }
 
-/// The shards that an index lists.
-fn shards(folder: &Path, index: &Path) -> Result<Located> {
+/// The shard of every tensor that an index lists, and the names of the shards: those of files beside it.
+///
+/// # Errors
+/// `ST-11` for what is no such list.
+pub(crate) fn shards_of(index: &Path) -> Result<(BTreeMap<String, String>, BTreeSet<String>)> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -62,20 +65,29 @@ fn shards(folder: &Path, index: &Path) -> Result<Located> {
     let Index { weight_map } = serde_json::from_str(&text).map_err(|e| {
         fail(format!("is no list of shards: {e}")).expected("{\"weight_map\": {tensor: file, …}}").source(e)
     })?;
-    let names: BTreeSet<&String> = weight_map.values().collect();
+    let names: BTreeSet<String> = weight_map.values().cloned().collect();
     if names.is_empty() {
         return Err(fail("lists no tensor".to_owned()));
     }
-    let mut files = Vec::new();
-    for name in names {
+    for name in &names {
         let mut components = Path::new(name).components();
         let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
         if !plain || name.contains(['/', '\\', '\0']) {
             return Err(fail(format!("names the shard {name:?}")).expected("plain names of files in the same folder"));
         }
-        let path = folder.join(name);
+    }
+    Ok((weight_map, names))
+}
+
+/// The shards that an index lists.
+fn shards(folder: &Path, index: &Path) -> Result<Located> {
+    let (weight_map, names) = shards_of(index)?;
+    let mut files = Vec::new();
+    for name in names {
+        let path = folder.join(&name);
         if !path.exists() {
-            return Err(fail(format!("names the shard {name:?}, which does not exist"))
+            let found = format!("names the shard {name:?}, which does not exist");
+            return Err(Error::new(Code::St11, index.display(), found)
                 .hint("Download the missing file, or save the model again"));
         }
         files.push(path);

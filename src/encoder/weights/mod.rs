@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 
 pub(crate) use adapter::Adapter;
+#[cfg(feature = "hub")]
+pub(crate) use locate::shards_of;
 
 use self::stored::{Archive, Stored, unusable, width};
 use super::params::{Param, tensor};

@@ -113,21 +113,32 @@ impl Best {
     }
 }
 
-/// Fits banded ridge of a response in memory; `weights` (draws, bands) are those to choose from. One draw fixes them.
+/// What is fitted: a response in memory, and the weights of bands to choose from.
+#[derive(Debug, Clone, Copy)]
+pub struct Banded<'a> {
+    /// Features (rows, features).
+    pub x: ArrayView2<'a, f64>,
+    /// Responses (rows, targets).
+    pub y: ArrayView2<'a, f64>,
+    /// The band of each feature.
+    pub bands: &'a Bands,
+    /// Weightings (draws, bands). One draw fixes them.
+    pub weights: &'a Array2<f64>,
+    /// The outer folds.
+    pub folds: &'a Folds,
+}
+
+/// Fits banded ridge.
 ///
 /// # Errors
 /// As [`super::fit_blocks`].
-#[allow(clippy::too_many_arguments, reason = "data, design and how to compute; each is its own thing")]
 pub fn fit_banded(
-    x: ArrayView2<'_, f64>,
-    y: ArrayView2<'_, f64>,
-    bands: &Bands,
-    weights: &Array2<f64>,
-    folds: &Folds,
+    of: Banded<'_>,
     grid: &AlphaGrid,
     options: &Options,
     watch: &dyn Watch,
 ) -> Result<(BandedFit, Report)> {
+    let Banded { x, bands, weights, folds, .. } = of;
     assert_eq!(bands.of_feature().len(), x.ncols(), "a band for each feature");
     assert!(weights.nrows() > 0 && weights.ncols() == bands.count(), "a weight for each band");
     assert!(options.scale.is_none(), "bands are scaled by their weights");
@@ -135,22 +146,13 @@ pub fn fit_banded(
     super::enough_folds(folds)?;
     cpu::single_threaded_blas();
     match options.precision {
-        Precision::Single => run::<f32>(x, y, bands, weights, folds, grid, options, watch),
-        _ => run::<f64>(x, y, bands, weights, folds, grid, options, watch),
+        Precision::Single => run::<f32>(of, grid, options, watch),
+        _ => run::<f64>(of, grid, options, watch),
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "those of fit_banded")]
-fn run<T: Real>(
-    x: ArrayView2<'_, f64>,
-    y: ArrayView2<'_, f64>,
-    bands: &Bands,
-    weights: &Array2<f64>,
-    folds: &Folds,
-    grid: &AlphaGrid,
-    options: &Options,
-    watch: &dyn Watch,
-) -> Result<(BandedFit, Report)> {
+fn run<T: Real>(of: Banded<'_>, grid: &AlphaGrid, options: &Options, watch: &dyn Watch) -> Result<(BandedFit, Report)> {
+    let Banded { x, y, bands, weights, folds } = of;
     let responses: [&dyn super::Targets; 1] = [&y];
     let mut engine = Engine::<T>::new(x, &responses, folds, grid, options, watch);
     let mut report = Report { primal: engine.grams.is_some(), ..Report::default() };
@@ -335,7 +337,7 @@ fn fit_draw<T: Real>(
         return Ok(None);
     }
     let used: Vec<(usize, f64)> = engine.wide.values.iter().copied().enumerate().filter(|(i, _)| used[*i]).collect();
-    let fit = Refit::new(engine.system(&[fold], Some(bands)), &used, targets)?;
+    let fit = Refit::new(engine.system(&[fold], Some(bands), false), &used, targets)?;
     if let Refit::Eigen(_) = fit {
         engine.decompositions.fetch_add(1, Ordering::Relaxed);
     }

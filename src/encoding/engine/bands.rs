@@ -180,7 +180,7 @@ impl<T: Real> Kernels<T> {
 }
 
 /// All training sets: what is left out of each.
-fn sets(folds: usize) -> Vec<Vec<usize>> {
+pub(super) fn sets(folds: usize) -> Vec<Vec<usize>> {
     let pairs = (0..folds).flat_map(|j| (j + 1..folds).map(move |k| vec![j, k]));
     pairs.chain((0..folds).map(|k| vec![k])).collect()
 }

@@ -41,7 +41,7 @@ pub fn inner_predictions(
     let pairs: Vec<[usize; 2]> = (0..count).flat_map(|j| (j + 1..count).map(move |k| [j, k])).collect();
     pairs.par_iter().try_for_each(|without| {
         watch.check()?;
-        let factor = engine.system(without, None).factor()?;
+        let factor = engine.system(without, None, false).factor()?;
         for (at, place) in engine.places.iter().enumerate() {
             let loaded = engine.load(at)?;
             let mean = loaded.block.mean(&engine.rows, without);

@@ -23,6 +23,7 @@ mod search;
 mod shape;
 mod smoother;
 mod space;
+mod spectra;
 mod sweep;
 mod system;
 
@@ -43,7 +44,7 @@ use crate::compute::device::Offload;
 use crate::error::{Code, Error, Result};
 use crate::watch::Watch;
 
-pub use banded::{BandedFit, fit_banded};
+pub use banded::{Banded, BandedFit, fit_banded};
 use bands::Kernels;
 pub use bands::{Bands, random_weights};
 pub(super) use choice::{crowded_edges, smallest};
@@ -53,6 +54,7 @@ use rows::Rows;
 use search::{Prepared, State};
 pub use shape::Size;
 use space::Space;
+pub use spectra::{Part, Sharing, Spectra};
 use system::{Block, Grams, System};
 
 /// In which precision ridge is computed. Sums of squares and scores are float64 in all of them.
@@ -97,6 +99,8 @@ pub struct Options {
     /// Confines every fit to so many principal components of the z-scored training rows, the ones with the largest
     /// variance, which keep their variance (ridge shrinks the smaller ones more); none for all.
     pub components: Option<usize>,
+    /// Decompositions shared with other fits of the feature space; none when there are no others.
+    pub sharing: Option<Sharing>,
 }
 
 /// Responses that are read in blocks of targets.
@@ -151,6 +155,8 @@ pub struct Report {
     pub again_seconds: f64,
     /// Seconds spent on outer fits, their scores included where the receiver computes them.
     pub refit_seconds: f64,
+    /// Seconds spent on the inner predictions and the weights of a mixture.
+    pub mix_seconds: f64,
 }
 
 impl Report {
@@ -165,6 +171,7 @@ impl Report {
         self.search_seconds += other.search_seconds;
         self.again_seconds += other.again_seconds;
         self.refit_seconds += other.refit_seconds;
+        self.mix_seconds += other.mix_seconds;
     }
 }
 
@@ -332,12 +339,13 @@ impl<'a, T: Real> Engine<'a, T> {
         }
     }
 
-    fn system(&self, without: &[usize], parts: Option<&Bands>) -> System<T> {
+    /// The system of a training set; without its matrix where the decomposition of that is `known`.
+    fn system(&self, without: &[usize], parts: Option<&Bands>, known: bool) -> System<T> {
         match &self.kernels {
             Some(kernels) => kernels.system(without, &self.weights, parts.is_some()),
             None => {
                 let (grams, scale) = (self.grams.as_ref(), self.scale.as_deref());
-                let system = System::new(&self.space, &self.rows, grams, without, scale, parts);
+                let system = System::new(&self.space, &self.rows, grams, without, scale, parts, known);
                 System { components: self.options.components, ..system }
             }
         }
@@ -391,11 +399,7 @@ impl<'a, T: Real> Engine<'a, T> {
                 states.iter().flat_map(|s| s.chosen.row(fold)).for_each(|c| used[*c] = true);
                 let used: Vec<(usize, f64)> =
                     self.wide.values.iter().copied().enumerate().filter(|(i, _)| used[*i]).collect();
-                let fit = Refit::new(self.system(&[fold], None), &used, self.targets)?;
-                if let Refit::Eigen(_) = fit {
-                    self.decompositions.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(fit)
+                self.outer(fold, &used)
             })
             .collect::<Result<_>>()?;
         self.places.par_iter().zip(states).enumerate().try_for_each(|(at, (place, state))| {
@@ -443,9 +447,7 @@ impl<'a, T: Real> Engine<'a, T> {
             let clock = Instant::now();
             let prepare = |without: &[usize; 2]| {
                 self.watch.check()?;
-                self.decompositions.fetch_add(1, Ordering::Relaxed);
-                let factor = self.system(without, None).factor_on(self.options.offload.as_ref())?;
-                Ok(Prepared::new(factor, self.options.precision, self.targets))
+                Ok(Prepared::new(self.factor(without)?, self.options.precision, self.targets))
             };
             let prepared = wave.par_iter().map(prepare).collect::<Result<Vec<_>>>()?;
             *seconds += clock.elapsed().as_secs_f64();

@@ -62,7 +62,7 @@ struct Set<T> {
 
 impl<T: Real> Set<T> {
     fn new(engine: &Engine<'_, T>, narrow: &Space, block: &Block<T>, without: &[usize]) -> Result<Set<T>> {
-        let factor = engine.system(without, None).factor()?;
+        let factor = engine.system(without, None, false).factor()?;
         let rows = &engine.rows;
         let (train, held_out) = (rows.outside(without), without.iter().map(|f| rows.of(*f)).collect::<Vec<_>>());
         let standard = narrow.exact_standard(rows, without, None);

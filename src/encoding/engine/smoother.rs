@@ -48,7 +48,7 @@ impl Smoothers {
     pub(super) fn suit<T>(factor: &Factor<T>, targets: usize) -> bool {
         let rows = factor.projected.nrows();
         matches!(factor.side, Side::Rows)
-            && factor.values.len() <= MOST_ROWS
+            && factor.vectors.nrows() <= MOST_ROWS
             && targets > rows
             && !factor.values.is_empty()
     }
@@ -163,4 +163,24 @@ fn rounding_noise<T: Real>(
         noise[*a] = combined.powi(2) + norm;
     }
     noise
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Folds;
+    use crate::encoding::engine::space::Space;
+    use crate::encoding::engine::system::System;
+
+    #[test]
+    fn few_rows_are_searched_by_smoothers_and_few_components_of_many_rows_are_not() {
+        let suit = |rows: usize, components: Option<usize>| {
+            let x = Array2::from_shape_fn((rows, 12), |(i, j)| ((i * 37 + j * 101 + i * j * 13) % 97) as f64);
+            let rows = Rows::new(&Folds::from_labels(&(0..rows).map(|i| i * 5 / rows).collect::<Vec<_>>()));
+            let system = System::<f64>::new(&Space::new(x.view(), &rows), &rows, None, &[0, 1], None, None, false);
+            Smoothers::suit(&System { components, ..system }.factor().unwrap(), 5000)
+        };
+        assert!(suit(400, None) && suit(400, Some(5)), "240 training rows");
+        assert!(!suit(500, None) && !suit(500, Some(5)), "300 training rows");
+    }
 }

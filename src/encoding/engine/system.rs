@@ -73,7 +73,7 @@ pub(super) enum Side<T> {
 pub(super) struct System<T> {
     /// Folds that are held out, ascending.
     pub(super) without: Vec<usize>,
-    /// Lower triangle.
+    /// Lower triangle; empty where its decomposition is known.
     pub(super) matrix: Array2<T>,
     pub(super) cross: Array2<T>,
     pub(super) side: Side<T>,
@@ -87,6 +87,7 @@ impl<T: Real> System<T> {
     ///
     /// `scale` multiplies columns after z-scoring. With `parts`, `cross` holds the held-out rows once per band, one band's
     /// columns alone each time, one below the other: predictions come in as many parts, which sum to the prediction.
+    /// With `known` the matrix is not formed: its decomposition is there.
     pub(super) fn new(
         space: &Space,
         rows: &Rows,
@@ -94,6 +95,7 @@ impl<T: Real> System<T> {
         without: &[usize],
         scale: Option<&[f64]>,
         parts: Option<&Bands>,
+        known: bool,
     ) -> System<T> {
         let (train, cells) = (rows.outside(without), rows.training(without));
         let held_out: Vec<Range<usize>> = without.iter().map(|f| rows.of(*f)).collect();
@@ -113,13 +115,15 @@ impl<T: Real> System<T> {
             let standard = space.exact_standard(rows, without, scale);
             let z = space.z::<T>(&train, &standard);
             let cross = held_out(&standard).dot(&z.t());
-            return own(gram(z.view(), false), cross, Side::Rows, standard.varying);
+            let matrix = if known { Array2::zeros((0, 0)) } else { gram(z.view(), false) };
+            return own(matrix, cross, Side::Rows, standard.varying);
         };
         let multiplied = || {
             let standard = space.exact_standard(rows, without, scale);
             let z = space.z::<T>(&train, &standard);
             let cross = held_out(&standard);
-            own(gram(z.view(), true), cross, Side::Multiplied(z), standard.varying)
+            let matrix = if known { Array2::zeros((0, 0)) } else { gram(z.view(), true) };
+            own(matrix, cross, Side::Multiplied(z), standard.varying)
         };
         if grams.is_empty() {
             return multiplied();
@@ -155,21 +159,27 @@ impl<T: Real> System<T> {
     }
 
     /// The same, decomposed by cards where there are some.
-    pub(super) fn factor_on(self, offload: Option<&Offload>) -> Result<Factor<T>> {
-        let Spectrum { values, vectors } = Offload::eigh(offload, self.matrix)?;
+    pub(super) fn factor_on(mut self, offload: Option<&Offload>) -> Result<Factor<T>> {
+        let matrix = std::mem::replace(&mut self.matrix, Array2::zeros((0, 0)));
+        let Spectrum { values, vectors } = Offload::eigh(offload, matrix)?;
         let largest = values.iter().fold(0f64, |m, v| m.max(v.wide()));
         // Ascending. What rounding leaves of a zero has no share in any prediction.
         let first = values.iter().position(|v| v.wide() > 2.0 * T::ROUNDOFF * largest).unwrap_or(values.len());
         let first = first.max(values.len().saturating_sub(self.components.unwrap_or(usize::MAX)));
-        let vectors = vectors.slice_move(s![.., first..]);
-        Ok(Factor {
+        let positive = values.iter().skip(first).map(|v| v.wide()).collect();
+        Ok(self.factor_from(positive, vectors.slice_move(s![.., first..])))
+    }
+
+    /// The factor from a decomposition that is known: positive eigenvalues, ascending, and their vectors.
+    pub(super) fn factor_from(self, values: Vec<f64>, vectors: Array2<T>) -> Factor<T> {
+        Factor {
             projected: self.cross.dot(&vectors),
-            values: values.iter().skip(first).map(|v| v.wide()).collect(),
+            values,
             vectors,
             without: self.without,
             side: self.side,
             varying: self.varying,
-        })
+        }
     }
 }
 

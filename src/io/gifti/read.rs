@@ -208,7 +208,7 @@ impl Parser<'_> {
             "Name" => self.name = Some(text),
             "Value" => {
                 let pair = (self.name.take().unwrap_or_default(), text);
-                // What stands within a coordinate system is no metadata of the array.
+                // Metadata of the array that is open, else of the file.
                 match &mut self.open {
                     Some(open) => open.array.meta.push(pair),
                     None => self.out.meta.push(pair),

@@ -25,6 +25,9 @@ pub enum Hemisphere {
 }
 
 impl Hemisphere {
+    /// Both, in the order in which files and flags name them.
+    pub const BOTH: [Hemisphere; 2] = [Hemisphere::Left, Hemisphere::Right];
+
     /// `lh` or `rh`, as FreeSurfer's files are named.
     pub fn prefix(self) -> &'static str {
         if self == Hemisphere::Left { "lh" } else { "rh" }

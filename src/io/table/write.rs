@@ -155,3 +155,13 @@ fn polars_error(path: &Path, error: polars::error::PolarsError) -> Error {
 fn inert(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }
+
+/// The text that a cell of a CSV table of ours stands for: without the apostrophe that keeps spreadsheets from computing it.
+pub fn plain(cell: &str) -> &str {
+    cell.strip_prefix('\'').filter(|text| inert(text) == cell).unwrap_or(cell)
+}
+
+/// What `find` finds by a cell as it stands, else by what it stands for.
+pub fn find_cell<T>(cell: &str, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+    find(cell).or_else(|| find(plain(cell)))
+}

@@ -87,7 +87,7 @@ pub use measured::explained;
 /// # Errors
 /// All problems of the preflight at once; `NU-01` when the fit overflows.
 pub fn check(plan: Plan, watch: &dyn Watch) -> std::result::Result<Audited, Problems> {
-    let prepared = prepare(plan)?;
+    let prepared = prepare(plan, watch)?;
     let oasm = fit_space(&prepared, &features::oasm(&prepared.stimuli, &prepared.ids), watch)?;
     let findings = findings(&prepared, Measured { oasm: Some(&oasm), ..Measured::default() });
     Ok(Audited { prepared, findings })
@@ -99,7 +99,7 @@ pub fn check(plan: Plan, watch: &dyn Watch) -> std::result::Result<Audited, Prob
 /// # Errors
 /// All problems of the preflight at once; then whatever makes states or fits impossible.
 pub fn audit(plan: Plan, cache: Option<&StateCache>, watch: &dyn Watch) -> std::result::Result<Audited, Problems> {
-    let prepared = prepare(plan)?;
+    let prepared = prepare(plan, watch)?;
     let (found, attestations, oasm, edges) = measure(&prepared, cache, watch)?;
     let measured = Measured { oasm: Some(&oasm), attestations: &attestations, edges: &edges, layer_zero: found };
     let findings = findings(&prepared, measured);

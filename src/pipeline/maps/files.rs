@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::record::{MapRecord, MapsRecord, PictureRecord};
+use super::record::{ATLAS, MapRecord, MapsRecord, PictureRecord, TABLE, atlas_of, defined_of};
 use super::scores::TargetValues;
 use super::surfaces::{Half, Surfaces};
 use crate::atlas::{Parcels, VoxelMap};
@@ -42,12 +42,12 @@ pub(super) fn write(
     watch: &dyn Watch,
 ) -> Result<()> {
     let Frame { folder, run, target_of, cover, surfaces, .. } = *frame;
-    image(&folder.join("atlas.nii.gz"), cover, &cover.values())?;
+    image(&folder.join(ATLAS), cover, &cover.values())?;
     if let Some(surfaces) = surfaces {
         for half in &surfaces.halves {
             let reached: Vec<f32> = half.sample(cover).iter().map(|v| f32::from(u8::from(v.is_some()))).collect();
             let document = gifti::scalars("NIFTI_INTENT_SHAPE", half.hemisphere, &[("atlas", &reached)]);
-            gifti::write(&folder.join(format!("{}.atlas.shape.gii", half.hemisphere.prefix())), &document)?;
+            gifti::write(&folder.join(atlas_of(half.hemisphere)), &document)?;
         }
     }
     watch.begin("maps", "maps", all.len() as u64);
@@ -101,7 +101,7 @@ fn one(
         surface_files.push(name);
         if defined.is_some() {
             let document = gifti::scalars("NIFTI_INTENT_SHAPE", half.hemisphere, &[("defined", &here)]);
-            gifti::write(&folder.join(format!("{prefix}.{}_defined.shape.gii", values.file)), &document)?;
+            gifti::write(&folder.join(defined_of(half.hemisphere, &values.file)), &document)?;
         }
         sampled.push((half, found));
     }
@@ -152,13 +152,17 @@ fn picture(
         n => format!(" {n} of {} parcels are undefined (grey).", parcels),
     };
     let how = match (values.labels, values.kind) {
-        (true, _) => "Slices",
-        (_, "neglog") => "Above: the smallest value along the line of sight, in an outline of the MNI152 brain",
-        _ => "Above: the value furthest from 0 along the line of sight, in an outline of the MNI152 brain",
+        (true, _) => "Axial slices (mm).",
+        (_, "neglog") => {
+            "Above: the smallest value along the line of sight, in an outline of the MNI152 brain. Below: axial slices (mm)."
+        }
+        _ => {
+            "Above: the value furthest from 0 along the line of sight, in an outline of the MNI152 brain. Below: axial slices (mm)."
+        }
     };
     let weighing = if values.labels { "" } else { " Voxels are averages of parcels weighted by the atlas." };
     let caption = vec![
-        format!("{} {how}. Below: axial slices (mm).", values.says),
+        format!("{} {how}", values.says),
         format!("Atlas: {atlas} ({} parcels).{weighing} {range}{gaps}", parcels),
         format!("Study: {}.", frame.run.plan.study),
     ];
@@ -224,5 +228,5 @@ fn table(folder: &Path, record: &MapsRecord) -> Result<()> {
         ("undefined_parcels", count(&|m| m.undefined_parcels)),
         ("defined", text(&|m| m.defined.clone().unwrap_or_default())),
     ])
-    .write_csv(&folder.join("maps.csv"))
+    .write_csv(&folder.join(TABLE))
 }

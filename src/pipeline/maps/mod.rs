@@ -24,7 +24,7 @@ use crate::atlas::{Atlas, Parcels};
 use crate::error::{Code, Error, Result, Warning};
 use crate::io::file_name;
 use crate::record::RunRecord;
-use crate::store::RunDir;
+use crate::store::{Owned, RunDir};
 use crate::study::{Plan, ResponseTables, RunSource};
 use crate::watch::Watch;
 
@@ -64,22 +64,19 @@ pub struct MapsMade {
 /// Makes the maps of a finished run.
 ///
 /// # Errors
-/// `RR-01` for a run that cannot be read, `RO-09` for an atlas whose parcels are not the run's targets, `GI-…` for surfaces,
-/// `OD-01` for an output that is there.
+/// `FL-02` for a rate that is none; `RR-01` for a run that cannot be read; those of [`Atlas::open`], and `RO-09` for an
+/// atlas whose parcels are not the run's targets; `GI-…` for surfaces; `OD-…` for an output that is there, holds files of
+/// another origin, or cannot be written. Nothing is changed then: maps that were there stay.
 pub fn maps(spec: &MapsSpec, watch: &dyn Watch) -> Result<MapsMade> {
     if !(spec.q > 0.0 && spec.q < 1.0) {
         return Err(Error::new(Code::Fl02, "--fdr", format!("{}", spec.q)).expected("a rate between 0 and 1"));
     }
     let run = super::report::read(&spec.run)?.0;
     let folder = spec.out.clone().unwrap_or_else(|| spec.run.join("maps"));
-    let old = folder.join(RECORD).is_file();
-    if !(spec.overwrite && old) {
-        RunDir::check(&folder, false)?;
-    }
-    let staged = tempfile::Builder::new()
-        .prefix(".brainscore-maps-")
-        .tempdir_in(folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-        .map_err(|e| crate::io::atomic::write_error(&folder, "creating", e))?;
+    let old = if spec.overwrite { record::files(&folder) } else { Vec::new() };
+    let old: Vec<&str> = old.iter().map(String::as_str).collect();
+    let owned = Owned { what: "set of maps", record: RECORD, entries: &old };
+    let staged = RunDir::stage_as(&folder, spec.overwrite, owned)?;
     let source = Source {
         atlas: &spec.atlas,
         labels: spec.labels.as_deref(),
@@ -87,15 +84,7 @@ pub fn maps(spec: &MapsSpec, watch: &dyn Watch) -> Result<MapsMade> {
         all_pictures: true,
     };
     let record = into(staged.path(), &run, &spec.run, source, spec.q, watch)?;
-    if old {
-        std::fs::remove_dir_all(&folder).map_err(|e| crate::io::atomic::write_error(&folder, "replacing", e))?;
-    }
-    let staged = staged.keep();
-    crate::store::readable_by_all(&staged)?;
-    std::fs::rename(&staged, &folder).map_err(|e| {
-        std::fs::remove_dir_all(&staged).ok();
-        crate::io::atomic::write_error(&folder, "renaming to", e)
-    })?;
+    staged.commit()?;
     if spec.out.is_none() {
         super::report::write(&run, &spec.run)?;
     }

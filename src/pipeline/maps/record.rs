@@ -6,10 +6,15 @@ use super::RECORD;
 use crate::error::{Code, Error, Result, Warning};
 use crate::ids::{Digest, Layer};
 use crate::io::bounded;
+use crate::io::gifti::Hemisphere;
 use crate::plot::{BrainFigure, Figure};
 
 /// Largest picture that is put into a report (4 MiB).
 const MAX_PICTURE_BYTES: u64 = 4 << 20;
+/// The table of all maps.
+pub(super) const TABLE: &str = "maps.csv";
+/// Where the atlas reaches.
+pub(super) const ATLAS: &str = "atlas.nii.gz";
 
 /// What the maps of a folder are: `maps.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +87,39 @@ pub struct PictureRecord {
     pub in_report: bool,
 }
 
+/// The names of all files of a folder of maps, by its record; none where it has none that can be understood, so that nothing
+/// in it is taken for ours.
+pub(super) fn files(folder: &Path) -> Vec<String> {
+    let path = folder.join(RECORD);
+    let read = bounded::read_text(&path, bounded::MAX_DOCUMENT_BYTES, "a record of maps", Code::Rr01).ok();
+    let Some(record) = read.and_then(|(text, _)| serde_json::from_str::<MapsRecord>(&text).ok()) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = [RECORD, TABLE, ATLAS].map(str::to_owned).to_vec();
+    for hemisphere in Hemisphere::BOTH {
+        names.push(atlas_of(hemisphere));
+    }
+    for map in &record.maps {
+        names.push(map.file.clone());
+        names.extend(map.surface_files.iter().cloned());
+        names.extend(map.defined.iter().cloned());
+        let plain = map.file.trim_end_matches(".nii.gz");
+        names.extend(Hemisphere::BOTH.map(|h| defined_of(h, plain)));
+    }
+    names.extend(record.pictures.iter().flat_map(|p| ["svg", "png"].map(|end| format!("{}.{end}", p.name))));
+    names
+}
+
+/// Where the atlas reaches on half of the surface.
+pub(super) fn atlas_of(half: Hemisphere) -> String {
+    format!("{}.atlas.shape.gii", half.prefix())
+}
+
+/// Where a map is defined on half of the surface.
+pub(super) fn defined_of(half: Hemisphere, map: &str) -> String {
+    format!("{}.{map}_defined.shape.gii", half.prefix())
+}
+
 /// The pictures that a run's report shows; none where the run has no maps.
 ///
 /// # Errors
@@ -94,7 +132,7 @@ pub(in crate::pipeline) fn pictures(run: &Path) -> Result<Vec<BrainFigure>> {
     }
     let (text, _) = bounded::read_text(&path, bounded::MAX_DOCUMENT_BYTES, "a record of maps", Code::Rr01)?;
     let unreadable = |found: String| {
-        Error::new(Code::Rr01, path.display(), found).hint("Make the maps again: brainscore maps --overwrite")
+        Error::new(Code::Rr01, path.display(), found).hint("Remove the folder and make the maps again: brainscore maps")
     };
     let record: MapsRecord =
         serde_json::from_str(&text).map_err(|e| unreadable(format!("cannot be understood: {e}")).source(e))?;

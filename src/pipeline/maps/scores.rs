@@ -8,6 +8,7 @@ use crate::error::{Code, Result};
 use crate::ids::Layer;
 use crate::io::bounded::MAX_TABLE_BYTES;
 use crate::io::records::{self, Records};
+use crate::io::table::find_cell;
 use crate::record::RunRecord;
 
 /// Values per target, and what they are.
@@ -39,7 +40,7 @@ pub(super) fn of(run: &RunRecord, tables: &Path, q: f64) -> Result<Vec<TargetVal
     let score = results.score;
     let mut unique = unique(run, tables)?;
     let mut all = Vec::new();
-    let mut names = Names::default();
+    let mut names = Names::of_labels(run.checkpoints.iter().map(|c| c.label.as_str()));
     for checkpoint in &run.checkpoints {
         let label = checkpoint.label.as_str();
         let Some(best) = results.best_layer(label) else { continue };
@@ -116,7 +117,7 @@ pub(super) fn of(run: &RunRecord, tables: &Path, q: f64) -> Result<Vec<TargetVal
         if differences.iter().all(Option::is_none) {
             continue;
         }
-        let minus = format!("{name}-minus-{}", names.of(reference));
+        let minus = names.of_difference(label, reference);
         let difference = |kind, file: String, values| TargetValues {
             title: format!("{label} − {reference}: difference in {score} at layer {best}"),
             unit: format!("difference in {score}"),
@@ -129,23 +130,22 @@ pub(super) fn of(run: &RunRecord, tables: &Path, q: f64) -> Result<Vec<TargetVal
             says: format!("Paired difference in {score}, {over}, at the best layer of {label}; not corrected."),
             ..difference("difference", file.clone(), plain)
         });
-        // Where a difference is not called it counts as none: 0, which is a value.
-        let called = differences
-            .iter()
-            .map(|d| {
-                let value = d.and_then(|d| d.difference.value())?;
-                let is_called = d.and_then(|d| d.inference.q_fdr).is_some_and(|found| found <= q);
-                Some(if is_called { value } else { 0.0 })
-            })
-            .collect();
+        let called =
+            differences.iter().map(|d| d.and_then(|d| called(d.difference.value(), d.inference.q_fdr, q))).collect();
         all.push(TargetValues {
             says: format!(
-                "As the difference, but 0 in parcels that are not called at a false discovery rate of {q} over layers and parcels."
+                "As the difference, but 0 in parcels that are not called at a false discovery rate of {q} over layers and parcels, and undefined where there is no test."
             ),
             ..difference("difference-fdr", format!("{file}_fdr-{q}"), called)
         });
     }
     Ok(all)
+}
+
+/// A difference that is called; one that is not counts as none: 0, which is a value. Without a test neither can be said.
+fn called(difference: Option<f64>, q_fdr: Option<f64>, q: f64) -> Option<f64> {
+    let (value, found) = difference.zip(q_fdr)?;
+    Some(if found <= q { value } else { 0.0 })
 }
 
 /// For each target the layer with the highest score, the first of equals.
@@ -174,18 +174,14 @@ fn unique(run: &RunRecord, tables: &Path) -> Result<Unique> {
     let places: HashMap<&str, usize> = run.responses.targets.iter().enumerate().map(|(i, t)| (t.as_str(), i)).collect();
     let mut sums: HashMap<(String, usize), Vec<(f64, usize)>> = HashMap::new();
     let mut fields = Vec::new();
-    // Text that a spreadsheet would take for a formula has an apostrophe before it.
-    let plain = |text: &str| text.strip_prefix('\'').unwrap_or(text).to_owned();
     while rows.next_into(&mut fields)?.is_some() {
         let [checkpoint, layer, target, value] = columns.map(|c| fields[c].as_ref());
-        let place = places.get(target).or_else(|| places.get(target.strip_prefix('\'')?)).copied();
+        let place = find_cell(target, |name| places.get(name).copied());
         let (Ok(layer), Some(place), Ok(value)) = (layer.parse::<usize>(), place, value.parse::<f64>()) else {
             continue;
         };
-        let label = match run.checkpoints.iter().any(|c| c.label == checkpoint) {
-            true => checkpoint.to_owned(),
-            false => plain(checkpoint),
-        };
+        let known = |label: &str| run.checkpoints.iter().find(|c| c.label == label).map(|c| c.label.clone());
+        let Some(label) = find_cell(checkpoint, known) else { continue };
         let row = sums.entry((label, layer)).or_insert_with(|| vec![(0.0, 0); places.len()]);
         (row[place].0, row[place].1) = (row[place].0 + value, row[place].1 + 1);
     }
@@ -201,27 +197,54 @@ fn unit(score: ScoreName) -> &'static str {
     }
 }
 
-/// File names of labels: what is neither a letter, a digit nor one of `._-` becomes `-`; two labels never share a name.
+/// Most characters of a label in a file name.
+const MOST: usize = 60;
+
+/// File names of labels and of their differences: what is neither a letter, a digit nor one of `._-` becomes `-`; no two of
+/// them ever share a name, not even where a file system takes capitals for small letters.
 #[derive(Default)]
-struct Names(Vec<(String, String)>);
+struct Names {
+    /// What, and its name.
+    taken: Vec<(Named, String)>,
+}
+
+/// A label, or the difference of the first from the second.
+type Named = (String, Option<String>);
 
 impl Names {
+    /// Labels come first: theirs are the plain names.
+    fn of_labels<'a>(labels: impl Iterator<Item = &'a str>) -> Names {
+        let mut names = Names::default();
+        labels.for_each(|label| _ = names.of(label));
+        names
+    }
+
     fn of(&mut self, label: &str) -> String {
-        if let Some((_, name)) = self.0.iter().find(|(l, _)| l == label) {
+        self.given((label.to_owned(), None), label)
+    }
+
+    fn of_difference(&mut self, label: &str, reference: &str) -> String {
+        let plain = format!("{}-minus-{}", self.of(label), self.of(reference));
+        self.given((label.to_owned(), Some(reference.to_owned())), &plain)
+    }
+
+    fn given(&mut self, what: Named, wanted: &str) -> String {
+        if let Some((_, name)) = self.taken.iter().find(|(known, _)| *known == what) {
             return name.clone();
         }
         let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
-        let plain: String = label.chars().map(safe).take(60).collect();
+        let most = if what.1.is_some() { 2 * MOST + "-minus-".len() } else { MOST };
+        let plain: String = wanted.chars().map(safe).take(most).collect();
         let plain = plain.trim_matches(|c| c == '.' || c == '-').to_owned();
         let plain = if plain.is_empty() { "checkpoint".to_owned() } else { plain };
-        let is_taken = |name: &str| self.0.iter().any(|(_, n)| n == name);
+        let is_taken = |name: &str| self.taken.iter().any(|(_, n)| n.eq_ignore_ascii_case(name));
         let mut name = plain.clone();
         let mut number = 2;
         while is_taken(&name) {
             name = format!("{plain}-{number}");
             number += 1;
         }
-        self.0.push((label.to_owned(), name.clone()));
+        self.taken.push((what, name.clone()));
         name
     }
 }
@@ -236,6 +259,31 @@ mod tests {
         assert_eq!(names.of("a/b <c>"), "a-b--c");
         assert_eq!((names.of("a b"), names.of("a/b"), names.of("a b")), ("a-b".into(), "a-b-2".into(), "a-b".into()));
         assert_eq!(names.of("../.."), "checkpoint");
+    }
+
+    #[test]
+    fn a_difference_never_takes_the_name_of_a_checkpoint() {
+        let labels = ["a", "b", "a-minus-b", "b-minus-c", "c", "A"];
+        let mut names = Names::of_labels(labels.into_iter());
+        let mut all: Vec<String> = labels.iter().map(|l| names.of(l)).collect();
+        assert_eq!(all[..5], labels[..5]);
+        for (label, reference) in [("a", "b"), ("a", "b-minus-c"), ("a-minus-b", "c"), ("A", "b")] {
+            all.push(names.of_difference(label, reference));
+            assert_eq!(all.last(), Some(&names.of_difference(label, reference)));
+        }
+        all.iter_mut().for_each(|name| name.make_ascii_lowercase());
+        all.sort_unstable();
+        assert!(all.windows(2).all(|w| w[0] != w[1]), "{all:?}");
+        let mut plain = Names::of_labels(["tuned", "base"].into_iter());
+        assert_eq!(plain.of_difference("tuned", "base"), "tuned-minus-base");
+    }
+
+    #[test]
+    fn what_was_not_tested_is_not_drawn_as_no_difference() {
+        assert_eq!(called(Some(0.2), Some(0.01), 0.05), Some(0.2));
+        assert_eq!(called(Some(0.2), Some(0.5), 0.05), Some(0.0));
+        assert_eq!(called(Some(0.2), None, 0.05), None);
+        assert_eq!(called(None, Some(0.01), 0.05), None);
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Surfaces {
     /// Those of [`Surface::open`]; `GI-03` for the wrong half, or files of different numbers of vertices.
     pub fn open(files: &SurfaceFiles) -> Result<Surfaces> {
         let (mut halves, mut inputs) = (Vec::new(), Vec::new());
-        for (side, hemisphere) in [Hemisphere::Left, Hemisphere::Right].into_iter().enumerate() {
+        for (side, hemisphere) in Hemisphere::BOTH.into_iter().enumerate() {
             let mut open = |path: &PathBuf, expected: Option<usize>| -> Result<Surface> {
                 let (surface, digest) = Surface::open(path)?;
                 inputs.push((file_name(path), digest));

@@ -7,12 +7,14 @@
 mod labels;
 mod rois;
 mod scores;
+mod tables;
 
 use std::path::{Path, PathBuf};
 
 use super::compare::Finished;
 use super::outputs;
 use super::report;
+use super::rois::tables as region_tables;
 use super::summary_table;
 use crate::compare::{Comparison, Lineage, Outcome, RoiDifference, compare_layer};
 use crate::error::{Code, Error, Problems, Result, Warning, first_five};
@@ -31,6 +33,7 @@ struct Run {
     record: RunRecord,
     digest: Digest,
     scores: Scores,
+    folder: PathBuf,
 }
 
 /// Merges the runs in `folders` into a new run directory, the first run's reference being what all are compared with
@@ -60,7 +63,11 @@ pub fn merge(folders: &[PathBuf], out: &Path, overwrite: bool) -> std::result::R
     Problems::check(others.iter().flat_map(|other| apart(first, other)).collect())?;
     let run = RunDir::stage(out, overwrite)?;
     let record = merged(&runs);
-    scores::write(run.path(), &runs.iter().map(|r| &r.scores).collect::<Vec<_>>(), &Labels::of(&runs).kept)?;
+    let regions = record.comparison.rois.as_ref();
+    tables::write(run.path(), &runs, &Labels::of(&runs), regions.is_some())?;
+    if let Some(regions) = regions {
+        region_tables::differences(run.path(), record.plan.folds, regions, &record.comparison)?;
+    }
     outputs::write_comparison(run.path(), &record.comparison, record.responses.targets.len(), record.plan.folds)?;
     outputs::write_layers(run.path(), &record.comparison, record.plan.folds)?;
     summary_table::write(run.path(), &record.comparison, record.plan.folds)?;
@@ -80,7 +87,7 @@ impl Run {
     fn read(folder: &Path, name: String) -> Result<Run> {
         let (record, digest) = report::read(folder)?;
         let scores = Scores::read(&folder.join("scores.parquet"), &record)?;
-        Ok(Run { name, record, digest, scores })
+        Ok(Run { name, record, digest, scores, folder: folder.to_owned() })
     }
 
     /// Digests of the files that scores depend on, by role.
@@ -145,13 +152,15 @@ fn none_if_empty(text: String) -> String {
 fn named(first: &Run, other: &Run) -> Option<Warning> {
     let (a, b) = (&first.record, &other.record);
     let study = |r: &RunRecord| r.inputs.iter().find(|i| i.role == "study").map(|i| i.sha256);
-    let checks: [(&str, bool, String); 8] = [
+    let components = |r: &RunRecord| r.plan.components.map_or("all".to_owned(), |n| n.to_string());
+    let checks: [(&str, bool, String); 9] = [
         ("study file", study(a) == study(b), "another digest".to_owned()),
         ("version", a.version == b.version, format!("{} and {}", b.version, a.version)),
         ("pooling", a.plan.pooling == b.plan.pooling, format!("{} and {}", b.plan.pooling, a.plan.pooling)),
         ("long texts", a.plan.long_text == b.plan.long_text, format!("{} and {}", b.plan.long_text, a.plan.long_text)),
         ("rows", a.plan.rows == b.plan.rows, "described otherwise".to_owned()),
         ("purge gap", a.plan.gap == b.plan.gap, format!("{} and {}", b.plan.gap, a.plan.gap)),
+        ("components", a.plan.components == b.plan.components, format!("{} and {}", components(b), components(a))),
         ("alphas", a.plan.alphas == b.plan.alphas, "another grid".to_owned()),
         ("precision", a.plan.precision == b.plan.precision, format!("{} and {}", b.plan.precision, a.plan.precision)),
     ];
@@ -226,6 +235,7 @@ fn merged(runs: &[Run]) -> RunRecord {
     // Untrained seeds of one run's flag are checkpoints like any other here.
     record.plan.untrained = 0;
     record.comparison = comparison(runs, &labels, &record);
+    record.warnings.extend(tables::lacking(record.comparison.rois.is_some(), runs));
     record
 }
 

@@ -8,15 +8,12 @@ use crate::compare::LayerFit;
 use crate::encoding::{Reason, Score, TargetScores};
 use crate::error::{Code, Error, Result};
 use crate::ids::Layer;
-use crate::io::table::{Number, Output, OutputTable, Table, write_batches};
+use crate::io::table::{Number, Table};
 use crate::record::RunRecord;
-
-const TEXTS: [&str; 4] = ["checkpoint", "subject", "target", "undefined"];
-const WHOLE: [&str; 2] = ["layer", "n"];
 
 /// Scores of every checkpoint and layer.
 pub(super) struct Scores {
-    table: Table,
+    pub table: Table,
     fits: HashMap<(String, usize), LayerFit>,
     confounds: LayerFit,
 }
@@ -114,41 +111,4 @@ pub(super) fn fits(runs: &[&Scores], labels: &Labels, names: &[String]) -> Vec<(
         (name.clone(), layers)
     };
     names.iter().map(one).collect()
-}
-
-/// `scores.csv` and `scores.parquet` of what is kept of each run, under its new label.
-pub(super) fn write(folder: &Path, runs: &[&Scores], kept: &[Vec<(String, String)>]) -> Result<()> {
-    let Some(columns) = runs.first().map(|r| r.table.names().map(str::to_owned).collect::<Vec<_>>()) else {
-        return Ok(());
-    };
-    write_batches(folder, "scores", |append| {
-        for (run, kept) in runs.iter().zip(kept) {
-            let labels = run.table.required_texts("checkpoint")?;
-            let here = |label: &String| kept.iter().find(|(there, _)| there == label).map(|(_, here)| here.clone());
-            let rows: Vec<(usize, String)> =
-                labels.iter().enumerate().filter_map(|(row, label)| Some((row, here(label)?))).collect();
-            let mut table = OutputTable::new(vec![(
-                "checkpoint",
-                Output::Text(rows.iter().map(|(_, label)| label.clone()).collect()),
-            )]);
-            for name in columns.iter().filter(|c| *c != "checkpoint") {
-                let values = if !run.table.has(name) {
-                    Output::Real(vec![None; rows.len()])
-                } else if TEXTS.contains(&name.as_str()) || name == "leaky_folds" {
-                    let all = run.table.texts(name)?;
-                    Output::Text(rows.iter().map(|(row, _)| all[*row].clone().unwrap_or_default()).collect())
-                } else if WHOLE.contains(&name.as_str()) {
-                    let all = run.table.finite_numbers(name)?;
-                    Output::Integer(rows.iter().map(|(row, _)| all[*row] as i64).collect())
-                } else {
-                    let all = run.table.numbers(name)?;
-                    let finite = |row: usize| if let Number::Finite(v) = all[row] { Some(v) } else { None };
-                    Output::Real(rows.iter().map(|(row, _)| finite(*row)).collect())
-                };
-                table.push(name.clone(), values);
-            }
-            append(&table)?;
-        }
-        Ok(())
-    })
 }

@@ -6,7 +6,7 @@ use crate::atlas::{Atlas, Grid, StatisticMap, Threshold};
 use crate::error::{Code, Error, Result, first_five, nearest};
 use crate::ids::{Digest, TargetId};
 use crate::io::file_name;
-use crate::io::table::Table;
+use crate::io::table::{Table, find_cell, plain};
 use crate::roi::{COORDINATES, CoordinateRoi, RoiInfo};
 use crate::study::RoiSource;
 
@@ -131,13 +131,14 @@ pub(super) fn of_targets(
 pub(super) fn of_table(path: &Path, targets: &[TargetId]) -> std::result::Result<(Vec<Draft>, Digest), Vec<Error>> {
     let table = Table::read(path).map_err(|e| vec![e])?;
     let names = table.required_texts("roi").map_err(|e| vec![e])?;
+    let names: Vec<&str> = names.iter().map(|name| plain(name)).collect();
     let long = table.has("target") && table.has("weight");
     let mut problems = Vec::new();
     let mut rois: Vec<(String, Vec<f64>)> = Vec::new();
-    let mut row_of = |name: &String| match rois.iter().position(|(n, _)| n == name) {
+    let mut row_of = |name: &&str| match rois.iter().position(|(n, _)| n == name) {
         Some(at) => at,
         None => {
-            rois.push((name.clone(), vec![0.0; targets.len()]));
+            rois.push(((*name).to_owned(), vec![0.0; targets.len()]));
             rois.len() - 1
         }
     };
@@ -146,7 +147,7 @@ pub(super) fn of_table(path: &Path, targets: &[TargetId]) -> std::result::Result
         let text = format!("{} of its targets are none of the study: {}", found.len(), first_five(&found));
         Error::new(Code::Ro10, path.display(), text).expected("names of targets")
     };
-    let position = |name: &str| targets.iter().position(|t| t.as_str() == name);
+    let position = |cell: &str| find_cell(cell, |name| targets.iter().position(|t| t.as_str() == name));
     if long {
         let of = table.required_texts("target").map_err(|e| problems.push(e)).unwrap_or_default();
         let weights = table.finite_numbers("weight").map_err(|e| problems.push(e)).unwrap_or_default();

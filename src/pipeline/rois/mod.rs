@@ -26,7 +26,10 @@ pub(super) fn read(plan: &Plan, targets: &[TargetId], found: &mut Findings) -> O
     let before = found.problems.len();
     let study = plan.study_path.display().to_string();
     let built_in = found.keep(built_in(of, &study)).unwrap_or_default();
-    let needs_atlas = !built_in.is_empty() || of.rois.iter().any(|(_, s)| !matches!(s, RoiSource::Targets { .. }));
+    // An atlas that is named is read even where no ROI needs it: the run's maps will be made with it.
+    let needs_atlas = of.atlas.is_some()
+        || !built_in.is_empty()
+        || of.rois.iter().any(|(_, s)| !matches!(s, RoiSource::Targets { .. }));
     let atlas = if needs_atlas { open_atlas(of, &study, found) } else { None };
     let target_of = atlas.as_ref().and_then(|atlas| {
         let named = of.atlas.as_ref().is_some_and(|(_, labels)| labels.is_some());
@@ -211,11 +214,8 @@ fn rows(
     let voxels: Vec<Option<Vec<f32>>> = drafts.iter().map(of_voxels).collect();
     let mut maps = Vec::new();
     let mut reached = Vec::new();
-    if let Some((atlas, _)) = atlas {
-        let mut wanted = vec![true; atlas.grid().voxels()];
-        if voxels.iter().all(Option::is_none) {
-            wanted.fill(false);
-        }
+    if let Some((atlas, _)) = atlas.filter(|_| voxels.iter().any(Option::is_some)) {
+        let wanted = vec![true; atlas.grid().voxels()];
         let (entries, warnings) = found.keep(atlas.weights_at(&wanted, &Quiet))?;
         found.warnings.extend(warnings);
         reached = vec![false; wanted.len()];

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use ndarray::Array2;
 
-use super::super::outputs::{CheckpointFits, reason, stamp, unit_name, untested};
+use super::super::outputs::{CheckpointFits, reason, stamp, unit_name, untested, whys};
 use super::super::preflight::Prepared;
 use crate::compare::{Comparison, LayerFit, RoiDifference, RoiResults};
-use crate::encoding::{Reason, Score, ScoreName};
+use crate::encoding::{FoldSpec, Reason, Score, ScoreName};
 use crate::error::Result;
 use crate::ids::Layer;
 use crate::io::table::{Output, OutputTable, write_batches};
@@ -27,7 +27,7 @@ pub(in super::super) fn write(
     let (Some(rois), Some(results)) = (&prepared.rois, &comparison.rois) else { return Ok(()) };
     scores(folder, prepared, rois, fits, baselines)?;
     summary(folder, prepared, results, comparison)?;
-    differences(folder, prepared, results, comparison)?;
+    differences(folder, prepared.plan.folds, results, comparison)?;
     matrix(folder, prepared, results)?;
     overlap(folder, results)
 }
@@ -83,19 +83,10 @@ fn score_rows(
     let unique = rois.matrix.project(&values(fit, |s, t| fit.unique(confounds, s, t)));
     let known = rois.matrix.defined(&values(fit, |s, t| fit.scores[s][t].cod.value()));
     let undefined = |r: usize, s: usize| -> String {
-        let why = fit.scores[s].iter().enumerate().filter(|(t, _)| rois.matrix.rows()[[r, *t]] > 0.0);
-        let why = why.filter_map(|(_, scores)| scores.cod.reason()).next().unwrap_or(Reason::NothingDefined);
-        let absent: Vec<&str> = ScoreName::ALL
-            .into_iter()
-            .zip(&own)
-            .filter(|(_, of)| !of[[s, r]].is_finite())
-            .map(|(name, _)| name.column())
-            .collect();
-        match absent.len() {
-            0 => String::new(),
-            3 => why.to_string(),
-            _ => format!("{}: {why}", absent.join(" ")),
-        }
+        let inside = || fit.scores[s].iter().enumerate().filter(|(t, _)| rois.matrix.rows()[[r, *t]] > 0.0);
+        let why = |name: ScoreName| inside().find_map(|(_, scores)| scores.get(name).reason());
+        let absent = ScoreName::ALL.into_iter().zip(&own).filter(|(_, of)| !of[[s, r]].is_finite());
+        whys(absent.map(|(name, _)| (name, why(name).unwrap_or(Reason::NothingDefined))))
     };
     let mut table = OutputTable::new(vec![
         ("checkpoint", Output::Text(vec![label.to_owned(); n])),
@@ -205,7 +196,12 @@ fn level(d: &RoiDifference) -> String {
 }
 
 /// `roi_comparison.csv`: paired differences to the reference per ROI, and with `versus` those of one ROI less another's.
-fn differences(folder: &Path, prepared: &Prepared, results: &RoiResults, comparison: &Comparison) -> Result<()> {
+pub(in super::super) fn differences(
+    folder: &Path,
+    folds: FoldSpec,
+    results: &RoiResults,
+    comparison: &Comparison,
+) -> Result<()> {
     let all: Vec<&RoiDifference> = results.differences.iter().chain(&results.contrasts).collect();
     let text = |f: &dyn Fn(&RoiDifference) -> String| Output::Text(all.iter().map(|d| f(d)).collect());
     let real = |f: &dyn Fn(&RoiDifference) -> Option<f64>| Output::Real(all.iter().map(|d| f(d)).collect());
@@ -234,7 +230,7 @@ fn differences(folder: &Path, prepared: &Prepared, results: &RoiResults, compari
         ("ci_over", text(&|_| unit_name(comparison.unit).to_owned())),
         ("undefined", text(&|d| untested(d.difference, &d.inference, comparison.unit))),
     ]);
-    stamp(&mut table, prepared.plan.folds, all.len());
+    stamp(&mut table, folds, all.len());
     table.write(folder, "roi_comparison")
 }
 

@@ -10,6 +10,7 @@ use super::preflight::Findings;
 use crate::bold::{Entities, Events};
 use crate::ids::TargetId;
 use crate::study::{RunSource, TrialsPlan};
+use crate::watch::Watch;
 
 /// A run.
 pub(super) struct Run {
@@ -26,16 +27,16 @@ pub(super) struct Run {
 }
 
 /// Reads the runs of a study, in the order of its subjects, tasks and runs; with them the names of the parcels.
-pub(super) fn read(plan: &TrialsPlan, found: &mut Findings) -> Option<(Vec<TargetId>, Vec<Run>)> {
+pub(super) fn read(plan: &TrialsPlan, watch: &dyn Watch, found: &mut Findings) -> Option<(Vec<TargetId>, Vec<Run>)> {
     let (targets, mut runs) = match &plan.source {
         RunSource::Tars(folder) => tars::read(folder, plan, found),
         RunSource::Bids { root, space, parcels } => {
             let listed = bids::list(root, space.as_deref(), plan, found)?;
-            parcels::read(listed, parcels, plan, found)
+            parcels::read(listed, parcels, plan, watch, found)
         }
         RunSource::Bold { table, parcels } => {
             let listed = bids::from_table(table, plan, found)?;
-            parcels::read(listed, parcels, plan, found)
+            parcels::read(listed, parcels, plan, watch, found)
         }
     }?;
     let place =

@@ -15,7 +15,7 @@ use crate::io::nifti::Reader;
 use crate::io::{digest, npy};
 use crate::store::default_cache_folder;
 use crate::study::{ParcelsPlan, TrialsPlan};
-use crate::watch::Quiet;
+use crate::watch::{Quiet, Watch};
 
 /// Turns listed runs into parcels. Series are kept in the cache's folder and read again when nothing changed. A run that
 /// cannot be used is left out by name; the others go on.
@@ -23,6 +23,7 @@ pub(super) fn read(
     listed: Vec<Listed>,
     parcels: &ParcelsPlan,
     plan: &TrialsPlan,
+    watch: &dyn Watch,
     found: &mut Findings,
 ) -> Option<(Vec<TargetId>, Vec<Run>)> {
     let atlas = found.keep(Atlas::open(&parcels.atlas, parcels.labels.as_deref()))?;
@@ -30,13 +31,19 @@ pub(super) fn read(
     let cache = found.keep(default_cache_folder())?;
     let mut runs = Vec::new();
     // Runs are independent; what they say is kept in their order.
-    let done: Vec<_> = listed
+    watch.begin("parcels", "runs", listed.len() as u64);
+    let done: Result<Vec<_>> = listed
         .par_iter()
         .map(|one| {
+            watch.check()?;
             let mut warnings = Vec::new();
-            (run(one, parcels, plan, &cache, &mut warnings), warnings)
+            let done = run(one, parcels, plan, &cache, &mut warnings);
+            watch.advance(1);
+            Ok((done, warnings))
         })
         .collect();
+    watch.end();
+    let done = found.keep(done)?;
     for (one, (done, warnings)) in listed.iter().zip(done) {
         match done {
             Ok((run, sha256)) => {

@@ -109,14 +109,14 @@ pub fn selftest(
     watch: &dyn Watch,
 ) -> std::result::Result<Selftest, Problems> {
     if let Some(plan) = plan {
-        return Ok(run(&prepare(plan)?, layer, cache, watch)?);
+        return Ok(run(&prepare(plan, watch)?, layer, cache, watch)?);
     }
     let folder = tempfile::tempdir().map_err(|e| Error::io("a temporary folder", "creating", e))?;
     demo::write(folder.path())?;
     let mut checkpoints = demo::checkpoints(folder.path());
     checkpoints.truncate(2);
     let plan = Plan::new(&folder.path().join(demo::STUDY), checkpoints, overrides).map_err(Problems::from_list)?;
-    Ok(run(&prepare(plan)?, layer, None, watch)?)
+    Ok(run(&prepare(plan, watch)?, layer, None, watch)?)
 }
 
 /// Everything that simulations need.

@@ -15,7 +15,7 @@ use crate::plot::axes;
 use crate::plot::canvas::{Canvas, Painted, Place, Type, UNITS};
 use crate::plot::font;
 use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, LABEL_EM, TICK_EM, TITLE_EM, WIDTH};
-use crate::plot::paint::{INK, SOFT};
+use crate::plot::look::{INK, SOFT};
 use crate::visible::visible;
 
 /// Pixels of the bitmap per pixel of the figure.

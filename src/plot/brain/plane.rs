@@ -164,12 +164,11 @@ impl Plane {
 
 /// The lowest and highest place of any voxel's centre.
 fn corners(map: &VoxelMap) -> ([f64; 3], [f64; 3]) {
-    let (affine, shape) = (&map.grid.affine, map.grid.shape);
+    let shape = map.grid.shape;
     let (mut low, mut high) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
     for corner in 0..8usize {
         let at: [f64; 3] = std::array::from_fn(|a| if corner >> a & 1 == 1 { (shape[a] - 1) as f64 } else { 0.0 });
-        for r in 0..3 {
-            let place = (0..3).map(|k| affine[r][k] * at[k]).sum::<f64>() + affine[r][3];
+        for (r, place) in map.grid.place(at).into_iter().enumerate() {
             (low[r], high[r]) = (low[r].min(place), high[r].max(place));
         }
     }
@@ -178,6 +177,5 @@ fn corners(map: &VoxelMap) -> ([f64; 3], [f64; 3]) {
 
 /// The shortest edge of a voxel, at least half a millimetre: a picture shows no more.
 fn voxel(map: &VoxelMap) -> f64 {
-    let length = |axis: usize| (0..3).map(|r| map.grid.affine[r][axis].powi(2)).sum::<f64>().sqrt();
-    (0..3).map(length).fold(f64::INFINITY, f64::min).clamp(0.5, 20.0)
+    (0..3).map(|axis| map.grid.edge(axis)).fold(f64::INFINITY, f64::min).clamp(0.5, 20.0)
 }

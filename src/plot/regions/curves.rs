@@ -1,22 +1,19 @@
-use plotters::style::RGBColor;
 use plotters_backend::DrawingBackend;
 use plotters_backend::text_anchor::HPos;
 
-use super::{INK, MESH, Panels, SOFT, WIDTH, Words, ZERO, set, stands};
+use super::{Panels, Words, set, stands};
 use crate::encoding::ScoreName;
 use crate::plot::axes::{self, Ticks};
 use crate::plot::canvas::{Canvas, Painted, Place};
 use crate::plot::font;
-use crate::plot::layout::{LABEL_EM, ROW, SWATCH, TICK_EM, distinct};
-use crate::plot::look::Look;
+use crate::plot::layout::{LABEL_EM, ROW, SWATCH, TICK_EM, WIDTH, distinct};
+use crate::plot::look::{BASELINE, CEILING, INK, Look, MESH, SOFT, ZERO};
 use crate::plot::scene::looks;
 use crate::plot::words::{counted, percent, units};
 use crate::record::RunRecord;
 use crate::stats::bootstrap::Interval;
 use crate::visible::visible;
 
-const BASELINE: RGBColor = RGBColor(0x4d, 0x4d, 0x4d);
-const CEILING: RGBColor = RGBColor(0x8c, 0x6d, 0x1f);
 const DASHES: (f64, f64) = (5.0, 3.5);
 /// Height of a panel's axes, of a row of marks above them, and of what lies between two panels.
 const PANEL: f64 = 168.0;
@@ -110,6 +107,7 @@ impl Curves {
                     .to_owned(),
             );
         }
+        lines.extend(unmarked(marked));
         Some(Curves {
             words: Words::new(
                 format!("{}: regions of interest", visible(&record.plan.study)),
@@ -154,6 +152,16 @@ impl Curves {
         let top = 68.0 + (at / columns) as f64 * self.step() + self.mark_rows as f64 * MARK_ROW;
         Frame { left, right: left + width, top, bottom: top + PANEL, range: self.range, layers: self.layers }
     }
+}
+
+/// That the marks of some checkpoints have no room.
+fn unmarked(marked: usize) -> Option<String> {
+    (marked > MOST_MARKS).then(|| {
+        format!(
+            "Marks are drawn for the first {MOST_MARKS} of {marked} checkpoints with a base; what differs in the others is in \
+             roi_comparison.csv."
+        )
+    })
 }
 
 fn alt(panels: &[Panel], legend: &[(String, Look)], score: ScoreName) -> String {
@@ -304,5 +312,16 @@ fn line<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, places: &[Place], look: Loo
         canvas.dashes(places, look.colour, 1.7, (7.0, 4.0))
     } else {
         canvas.line(places, look.colour, 1.7)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_that_have_no_room_are_told() {
+        assert_eq!(unmarked(MOST_MARKS), None);
+        assert!(unmarked(9).unwrap().contains("first 6 of 9 checkpoints"));
     }
 }

@@ -2,11 +2,12 @@ use plotters::style::RGBColor;
 use plotters_backend::DrawingBackend;
 use plotters_backend::text_anchor::HPos;
 
-use super::{INK, Panels, SOFT, WIDTH, Words, outline, set, stands};
+use super::{Panels, Words, outline, set, stands};
 use crate::plot::axes;
 use crate::plot::canvas::{Canvas, Painted};
 use crate::plot::font;
-use crate::plot::layout::{LABEL_EM, TICK_EM};
+use crate::plot::layout::{LABEL_EM, TICK_EM, WIDTH};
+use crate::plot::look::{INK, SOFT};
 use crate::record::RunRecord;
 use crate::visible::visible;
 
@@ -20,6 +21,8 @@ const AROUND: f64 = 68.0;
 const LOW: [f64; 3] = [84.0, 39.0, 136.0];
 const MIDDLE: [f64; 3] = [250.0, 250.0, 250.0];
 const HIGH: [f64; 3] = [179.0, 88.0, 6.0];
+/// From the cells to the colour bar: its label stands between.
+const BAR_GAP: f64 = 42.0;
 /// Steps of the colour bar.
 const STEPS: usize = 60;
 
@@ -210,7 +213,9 @@ impl Heat {
     }
 
     fn colour_bar<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Painted<DB> {
-        let (left, right, top) = (WIDTH - 74.0, WIDTH - 56.0, 74.0);
+        let beside = self.left() + self.cell_width() * self.layers.len() as f64 + BAR_GAP;
+        let (left, top) = (beside.min(WIDTH - 74.0), 74.0);
+        let right = left + 18.0;
         let height = (self.bottom() - top - 40.0).clamp(90.0, 220.0);
         let y = |share: f64| top + height * (1.0 - share) / 2.0;
         for step in 0..STEPS {

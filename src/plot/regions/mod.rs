@@ -18,14 +18,8 @@ use crate::compare::{ALPHA, RoiDifference};
 use crate::plot::canvas::{Canvas, Painted, Place, Type, UNITS};
 use crate::plot::figure::Drawing;
 use crate::plot::font;
-use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, TITLE_EM};
-
-/// Width of the figures, in pixels, as that of all others.
-const WIDTH: f64 = 880.0;
-const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const SOFT: RGBColor = RGBColor(0x55, 0x55, 0x55);
-const MESH: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
-const ZERO: RGBColor = RGBColor(0x8a, 0x8a, 0x8a);
+use crate::plot::layout::{CAPTION_EM, CAPTION_ROW, TITLE_EM, WIDTH};
+use crate::plot::look::{INK, SOFT};
 
 fn set(em: f64, bold: bool, colour: RGBColor, align: HPos) -> Type {
     Type { em, bold, colour, align }

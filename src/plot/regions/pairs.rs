@@ -2,13 +2,13 @@ use plotters::style::RGBColor;
 use plotters_backend::DrawingBackend;
 use plotters_backend::text_anchor::HPos;
 
-use super::{INK, MESH, Panels, SOFT, WIDTH, Words, ZERO, set, stands};
+use super::{Panels, Words, set, stands};
 use crate::compare::RoiDifference;
 use crate::plot::axes::{self, Ticks};
 use crate::plot::canvas::{Canvas, Painted};
 use crate::plot::font;
-use crate::plot::layout::{LABEL_EM, TICK_EM};
-use crate::plot::look::{Look, Marker};
+use crate::plot::layout::{LABEL_EM, TICK_EM, WIDTH};
+use crate::plot::look::{INK, Look, MESH, Marker, SOFT, ZERO};
 use crate::plot::scene::looks;
 use crate::plot::words::{percent, units};
 use crate::record::RunRecord;
@@ -43,7 +43,8 @@ struct Panel {
 #[derive(Debug)]
 struct Column {
     name: [String; 2],
-    subjects: Vec<f64>,
+    /// In the order of the run; none where a subject has no difference.
+    subjects: Vec<Option<f64>>,
     mean: Option<f64>,
     interval: Option<Interval>,
     says: String,
@@ -74,7 +75,7 @@ impl Pairs {
         let margin = comparison.tests.and_then(|t| t.settings.margin);
         let values = panels.iter().flat_map(|p| &p.columns).flat_map(|c| {
             let ends = c.interval.into_iter().flat_map(|(a, b)| [a, b]);
-            c.subjects.iter().copied().chain(c.mean).chain(ends)
+            c.subjects.iter().flatten().copied().chain(c.mean).chain(ends)
         });
         let range = axes::range(values.chain(margin.into_iter().flat_map(|m| [m, -m])));
         let points = if comparison.n_subjects > 1 { "Small point: a subject. " } else { "" };
@@ -100,6 +101,13 @@ impl Pairs {
     }
 }
 
+/// Subjects side by side in their order, from 0 to 1, with their values: the same subject has the same place in every
+/// column, whoever else has no value there.
+fn places(subjects: &[Option<f64>]) -> impl Iterator<Item = (f64, f64)> + '_ {
+    let last = subjects.len().max(2) as f64 - 1.0;
+    subjects.iter().enumerate().filter_map(move |(i, value)| Some((i as f64 / last, (*value)?)))
+}
+
 fn column(d: &RoiDifference) -> Column {
     let short = |name: &str| shortened(name, 24);
     let says = match d.inference.p_fwe {
@@ -109,7 +117,7 @@ fn column(d: &RoiDifference) -> Column {
     };
     Column {
         name: [short(&d.roi), d.versus.as_deref().map_or(String::new(), |v| format!("− {}", short(v)))],
-        subjects: d.subjects.iter().flatten().copied().collect(),
+        subjects: d.subjects.clone(),
         mean: d.difference.value(),
         interval: d.interval.filter(|_| d.difference.value().is_some()),
         says,
@@ -166,11 +174,9 @@ impl Pairs {
         for (at, c) in panel.columns.iter().enumerate() {
             let middle = left + (at as f64 + 0.5) * width;
             let spread = (0.30 * width).min(26.0);
-            let n = c.subjects.len().max(2) as f64 - 1.0;
-            for (i, value) in c.subjects.iter().enumerate() {
-                // Side by side in the order of the subjects: the same subject has the same place in every column.
-                let x = middle - spread - 10.0 + spread * (i as f64 / n);
-                canvas.rectangle((x - 2.0, y(*value) - 2.0), (x + 2.0, y(*value) + 2.0), panel.look.colour, 0.55)?;
+            for (share, value) in places(&c.subjects) {
+                let x = middle - spread - 10.0 + spread * share;
+                canvas.rectangle((x - 2.0, y(value) - 2.0), (x + 2.0, y(value) + 2.0), panel.look.colour, 0.55)?;
             }
             let x = middle + 12.0;
             if let Some((low, high)) = c.interval {
@@ -193,5 +199,18 @@ impl Pairs {
         canvas.line(&[(left, top), (left, bottom), (right, bottom)], SOFT, 1.0)?;
         let label = font::fitted(&self.y_label, LABEL_EM, false, PANEL);
         canvas.upwards(&label, (18.0, top + PANEL / 2.0), set(LABEL_EM, false, INK, HPos::Center))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_without_a_value_leaves_its_place_free() {
+        let whole: Vec<(f64, f64)> = places(&[Some(1.0), Some(2.0), Some(3.0)]).collect();
+        let gap: Vec<(f64, f64)> = places(&[Some(1.0), None, Some(3.0)]).collect();
+        assert_eq!(whole, [(0.0, 1.0), (0.5, 2.0), (1.0, 3.0)]);
+        assert_eq!(gap, [whole[0], whole[2]]);
     }
 }

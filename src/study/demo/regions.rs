@@ -81,8 +81,7 @@ fn place(parcel: usize) -> [f64; 3] {
 /// A Gaussian around each place, the largest where they meet.
 fn map(grid: &Grid, places: &[[f64; 3]], sigma: f64, peak: f64, radius: f64) -> Vec<f32> {
     let value = |voxel: usize| {
-        let index = grid.coordinates(voxel);
-        let mm: [f64; 3] = std::array::from_fn(|a| grid.affine[a][3] + VOXEL * index[a] as f64);
+        let mm = grid.place(grid.coordinates(voxel).map(|c| c as f64));
         let square = |at: &[f64; 3]| at.iter().zip(&mm).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
         let nearest = places.iter().map(square).fold(f64::INFINITY, f64::min);
         let value = peak * (-0.5 * nearest / (sigma * sigma)).exp();

@@ -93,11 +93,12 @@ pub(super) fn run(cards: &Cards, extent: Extent) -> Result<Vec<Check>> {
             checks.extend(kernels::<f32>(gpu, &case, tile)?);
         }
         checks.extend(bounds(gpu, &case)?);
+        checks.extend(coefficients(gpu, &case)?);
         for single in [false, true] {
             checks.push(whole(cards, &case, single)?);
         }
     }
-    checks.push(eigenvectors(gpu)?);
+    checks.extend(eigenvectors(gpu)?);
     Ok(checks)
 }
 
@@ -234,16 +235,38 @@ fn whole(cards: &Cards, case: &Case, single: bool) -> Result<Check> {
     ))
 }
 
-/// cuSOLVER's decomposition, where it is there, multiplied out again.
-fn eigenvectors(gpu: &Gpu) -> Result<Check> {
+/// Uᵀ R by our own kernel, and by cuBLAS where it is there.
+fn coefficients(gpu: &Gpu, case: &Case) -> Result<Vec<Check>> {
+    let Extents { k, targets, .. } = case.of;
+    let d = k + 3;
+    let lane = gpu.lane();
+    let (vectors, right) = (Noise(8).matrix(d, k), Noise(9).matrix(d, targets));
+    let expected = vectors.t().dot(&right);
+    let (u, r) = (lane.upload(&flat(vectors.view()))?, lane.upload(&flat(right.view()))?);
+    let kernel = if targets <= 32 { "ridge_coefficients_f64_32" } else { "ridge_coefficients_f64_64" };
+    let mut ways = vec![(kernel, true)];
+    if lane.dense.names().contains(&"cuBLAS") {
+        ways.push(("product by cuBLAS", false));
+    }
+    let shape = format!("{d} × {k} × {targets}");
+    ways.into_iter()
+        .map(|(name, own)| {
+            let q = gpu.coefficients(&lane, &u, &r, (d, k, targets), own)?;
+            let found = lane.download(&q, k * targets)?;
+            Ok(Check::new(name, shape.clone(), &found, &flat(expected.view()), of_sum(false, d)))
+        })
+        .collect()
+}
+
+/// cuSOLVER's decomposition multiplied out again; nothing without it.
+fn eigenvectors(gpu: &Gpu) -> Result<Option<Check>> {
     let n = 33;
     let half = Noise(7).matrix(n, n + 5);
     let matrix = half.dot(&half.t());
     let mut lower = matrix.clone();
     lower.indexed_iter_mut().filter(|((i, j), _)| j > i).for_each(|(_, v)| *v = f64::NAN);
-    let (found, shape) = match gpu.eigh(lower.view())? {
-        Some(s) => ((&s.vectors * &s.values).dot(&s.vectors.t()), format!("{n} × {n}")),
-        None => (matrix.clone(), "no cuSOLVER: on the CPU".to_owned()),
-    };
-    Ok(Check::new("eigendecomposition", shape, &flat(found.view()), &flat(matrix.view()), of_sum(false, n)))
+    let Some(found) = gpu.eigh(lower.view())? else { return Ok(None) };
+    let found = (&found.vectors * &found.values).dot(&found.vectors.t());
+    let shape = format!("{n} × {n}");
+    Ok(Some(Check::new("eigendecomposition", shape, &flat(found.view()), &flat(matrix.view()), of_sum(false, n))))
 }
