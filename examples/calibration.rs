@@ -199,7 +199,7 @@ impl Design {
             comparison.add_layer(compare_layer(*layer, &own, &bases, confounds, name, &targets, &resamples));
         }
         let settings = Settings { permutations: 2000, seed, margin: None };
-        comparison.test(fits, confounds, &settings, &resamples);
+        comparison.test(fits, confounds, &settings, None, &resamples);
         comparison
     }
 }
@@ -213,7 +213,7 @@ fn labels() {
             let age = Array2::from_shape_fn((39, 1), |(s, _)| if second[s] { 1.0 } else { 0.0 } + normal(&mut rng));
             let y = noise(&mut rng, 39, 25) + &age;
             let draws = Relabelings::new(&second, true, 1000, study);
-            let found = contrast_groups(y.view(), &second, age.view(), &draws).unwrap_or_default();
+            let found = contrast_groups(y.view(), &second, age.view(), &draws, None).unwrap_or_default();
             let family = found.iter().flatten().map(|c| c.p_fwe).fold(1.0, f64::min);
             (found[0].map_or(1.0, |c| c.p), family)
         })

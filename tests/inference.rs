@@ -125,7 +125,7 @@ fn group_contrasts_are_those_of_scipy_and_statsmodels() {
         let none = Array2::zeros((second.len(), 0));
         let all = Relabelings::new(&second, false, 0, 0);
         assert!(matches!(all, Relabelings::All(_)));
-        let found = contrast_groups(y.view(), &second, none.view(), &all).unwrap()[0].unwrap();
+        let found = contrast_groups(y.view(), &second, none.view(), &all, None).unwrap()[0].unwrap();
         close("t", found.t, number(&case["t"]), 1e-10);
         close("p", found.p, number(&case["p"]), 1e-12);
         close("low", found.interval.0, number(&case["low"]), 1e-9);
@@ -135,7 +135,7 @@ fn group_contrasts_are_those_of_scipy_and_statsmodels() {
     let second: Vec<bool> = cases(&case["second"]).iter().map(|v| v.as_bool().unwrap()).collect();
     let orders = Relabelings::Given(cases(&case["orders"]).iter().map(whole).collect());
     let (y, covariates) = (matrix(&case["y"]), matrix(&case["covariates"]));
-    let found = contrast_groups(y.view(), &second, covariates.view(), &orders).unwrap();
+    let found = contrast_groups(y.view(), &second, covariates.view(), &orders, None).unwrap();
     for (at, found) in found.iter().enumerate() {
         let found = found.unwrap();
         let expected = |key: &str| list(&case[key])[at];
@@ -290,7 +290,7 @@ fn the_best_of_many_layers_of_noise_is_nothing_when_nested() {
         let resamples = Resamples::new(30, 20, 0);
         let mut comparison = Comparison::new(name, &["noise".to_owned()], &fits[0].1, 1, &resamples);
         let settings = Settings { permutations: 100, ..Settings::default() };
-        comparison.test(&[("noise", &fits)], &fits[0].1, &settings, &resamples);
+        comparison.test(&[("noise", &fits)], &fits[0].1, &settings, None, &resamples);
         naive.push(comparison.best_layers[0].naive.value().unwrap());
         nested.push(comparison.best_layers[0].nested.value().unwrap());
     }

@@ -31,7 +31,7 @@ fn compile(arguments: &[&str], folder: &Path) -> Option<()> {
 }
 
 /// The folder with the emulated driver.
-fn driver() -> Option<&'static Path> {
+pub fn driver() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<TempDir>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -64,7 +64,7 @@ fn driver() -> Option<&'static Path> {
 }
 
 /// The program on emulated cards.
-fn emulated(folder: &Path, settings: &[(&str, &str)]) -> Command {
+pub fn emulated(folder: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = brainscore();
     // The emulated driver brings a compiler of its own; a real one does not know its cards.
     command.env("LD_LIBRARY_PATH", folder).env_remove("CUDA_VISIBLE_DEVICES").env_remove("BRAINSCORE_NVRTC");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use brainscore::atlas::{Atlas, Extraction, Grid, Interpolation, Projector, extract};
 use brainscore::bold::{Cleaning, Filter, Selection, Standardize, Strategy};
+use brainscore::compute::device::Device;
 use brainscore::io::nifti::Reader;
 use brainscore::io::npy;
 use brainscore::io::table::Table;
@@ -36,6 +37,7 @@ pub fn spec(bold: PathBuf, atlas: PathBuf, out: PathBuf) -> ParcellateSpec {
         cleaning: Cleaning::default(),
         repetition_time: None,
         interpolation: Interpolation::Trilinear,
+        device: Device::Cpu,
         out,
         cache: None,
     }

@@ -22,7 +22,7 @@ mod space;
 mod statistic;
 
 pub use maps::{Atlas, Mask};
-pub use parcellate::{Extracted, Extraction, extract};
+pub use parcellate::{Elsewhere, Extracted, Extraction, extract};
 pub use parcels::{Parcels, VoxelMap};
 pub use projector::Projector;
 pub use registry::{Entry, Fetched, RemoteFile, registry};

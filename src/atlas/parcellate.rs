@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::smooth::Work;
 use super::{Grid, Projector, Smoothing};
+use crate::compute::device::{MapSums, Offload, SparseMap};
 use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
 use crate::io::nifti::Reader;
@@ -13,14 +14,56 @@ use crate::watch::Watch;
 
 /// Volumes that are multiplied at a time: their sums (volumes × parcels, float64) stay in the nearest cache.
 const LANES: usize = 4;
+/// Fewest weights per voxel of maps that a card multiplies.
+const LEAST_ENTRIES: usize = 8;
 
 /// How volumes become parcels.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Extraction {
+pub struct Extraction<'a> {
     /// Full width at half maximum of the Gaussian, in mm; nothing is smoothed without it.
     pub smoothing: Option<f64>,
     /// Groups of four volumes that may wait for a thread; bounds the memory.
     pub waiting: usize,
+    /// Where volumes are multiplied, if not here.
+    pub elsewhere: Option<&'a Elsewhere<'a>>,
+}
+
+/// The projector's maps on cards.
+#[derive(Debug)]
+pub struct Elsewhere<'a> {
+    offload: &'a Offload,
+    maps: Box<dyn MapSums>,
+}
+
+impl<'a> Elsewhere<'a> {
+    /// Hands the maps of a projector over, where a volume is worth the way: copying a value takes as long as multiplying
+    /// several.
+    ///
+    /// # Errors
+    /// Those of [`Offload::attempt`].
+    pub fn new(projector: &Projector, offload: &'a Offload) -> Result<Option<Elsewhere<'a>>> {
+        if projector.weights.len() < LEAST_ENTRIES * projector.voxels.len() {
+            return Ok(None);
+        }
+        let (starts, at, weights) = projector.by_parcel();
+        let map = SparseMap { rows: projector.voxels.len(), starts: &starts, at: &at, weights: &weights };
+        let maps = offload.attempt(|cards| cards.sparse_map(&map))?;
+        Ok(maps.map(|maps| Elsewhere { offload, maps }))
+    }
+
+    /// As [`multiply`]; nothing where the cards failed and may.
+    fn multiply(&self, projector: &Projector, group: &[Vec<f32>]) -> Result<Option<Vec<f64>>> {
+        // Only the voxels that a map reaches are worth copying.
+        let shape = (group.len(), projector.voxels.len());
+        let volumes = Array2::from_shape_fn(shape, |(lane, v)| group[lane][projector.voxels[v] as usize]);
+        let sums = self.offload.attempt(|_| self.maps.sums(volumes.view()))?;
+        // The volumes side by side.
+        Ok(sums.map(|sums| {
+            let mut lanes = vec![[0.0; LANES]; projector.n_parcels()];
+            sums.indexed_iter().for_each(|((lane, parcel), sum)| lanes[parcel][lane] = *sum);
+            lanes.into_flattened()
+        }))
+    }
 }
 
 /// The series of a run.
@@ -34,12 +77,14 @@ pub struct Extracted {
 
 /// Reads a run volume by volume and solves for its parcels.
 ///
-/// One thread decompresses, the others smooth and multiply. Sums are in float64 and do not depend on the number of threads.
+/// One thread decompresses, the others smooth and multiply, or a card does. Sums are in float64 and do not depend on the
+/// number of threads; a card's differ in the last bits. They are solved here, by the Cholesky factor: that is a hundredth
+/// of the work, and a product with the inverse would lose digits.
 ///
 /// # Errors
 /// `NI-16` for a run of one volume, `NI-19` for NaN or infinities in the mask (or, without a mask, where a map reaches),
 /// `NI-20` for a run that is constant, and whatever the reader finds.
-pub fn extract(mut reader: Reader, projector: &Projector, how: Extraction, watch: &dyn Watch) -> Result<Extracted> {
+pub fn extract(mut reader: Reader, projector: &Projector, how: Extraction<'_>, watch: &dyn Watch) -> Result<Extracted> {
     let header = reader.header();
     let place = reader.place().to_owned();
     let volumes = header.volumes;
@@ -88,7 +133,11 @@ pub fn extract(mut reader: Reader, projector: &Projector, how: Extraction, watch
                         smoothing.apply(volume, work);
                     }
                 }
-                let sums = multiply(projector, &group);
+                let sums = match how.elsewhere {
+                    Some(elsewhere) => elsewhere.multiply(projector, &group)?,
+                    None => None,
+                };
+                let sums = sums.unwrap_or_else(|| multiply(projector, &group));
                 let count = group.len();
                 if let Ok(mut pool) = pool.lock() {
                     pool.extend(group);

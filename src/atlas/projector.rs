@@ -155,6 +155,26 @@ impl Projector {
         (0..self.n_parcels).filter(|p| self.empty.binary_search(p).is_err()).collect()
     }
 
+    /// The maps by parcel: where the entries of each start (one more than parcels), then place among the reached voxels and
+    /// weight of each entry.
+    pub(super) fn by_parcel(&self) -> (Vec<u64>, Vec<u32>, Vec<f32>) {
+        let mut place = vec![0u64; self.n_parcels + 1];
+        self.parcels.iter().for_each(|p| place[usize::from(*p) + 1] += 1);
+        for parcel in 0..self.n_parcels {
+            place[parcel + 1] += place[parcel];
+        }
+        let starts = place.clone();
+        let (mut at, mut weights) = (vec![0u32; self.weights.len()], vec![0f32; self.weights.len()]);
+        for (voxel, span) in self.starts.windows(2).enumerate() {
+            for entry in span[0] as usize..span[1] as usize {
+                let to = &mut place[usize::from(self.parcels[entry])];
+                (at[*to as usize], weights[*to as usize]) = (voxel as u32, self.weights[entry]);
+                *to += 1;
+            }
+        }
+        (starts, at, weights)
+    }
+
     /// MᵀM, the lower triangle at least.
     fn gram(&self) -> Array2<f64> {
         let n = self.n_parcels;

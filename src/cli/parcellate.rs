@@ -8,6 +8,7 @@ use super::messages::{note, say};
 use super::progress::Progress;
 use crate::atlas::Interpolation;
 use crate::bold::{Cleaning, Filter, Selection, Standardize, Strategy};
+use crate::compute::device::Device;
 use crate::error::{Code, Error, Problems, Status, Warning};
 use crate::pipeline::{self, ParcellateSpec, Parcellated};
 use crate::store::default_cache_folder;
@@ -68,6 +69,10 @@ pub(super) struct ParcellateArgs {
     /// How soft maps come to a run's grid.
     #[arg(long, value_enum, default_value = "trilinear")]
     pub interpolation: InterpolationArg,
+    /// What multiplies volumes by maps of at least 8 weights per voxel: cpu; cuda (all NVIDIA cards) or cuda:N, and nothing
+    /// else; or auto: cards where there are some, else the CPU with a warning.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: Device,
     /// Directory for the results; complete ones of the same inputs and settings are left as they are.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: PathBuf,
@@ -171,6 +176,7 @@ fn spec(args: &ParcellateArgs) -> Result<ParcellateSpec, Error> {
             InterpolationArg::Trilinear => Interpolation::Trilinear,
             InterpolationArg::Nearest => Interpolation::Nearest,
         },
+        device: args.device,
         out: args.out.clone(),
         // Without a home there is no cache, and every run factorises anew.
         cache: (!args.no_cache).then(|| args.cache.clone().or_else(|| default_cache_folder().ok())).flatten(),

@@ -11,6 +11,7 @@ use crate::encoding::{Reason, Score};
 use crate::ids::Layer;
 use crate::stats::bootstrap::{Interval, weighted_within};
 use crate::stats::labels::{Contrast, Relabelings, contrast_groups};
+use crate::stats::permuter::Permuter;
 use crate::subjects::SubjectGroups;
 
 /// What is compared between groups.
@@ -73,8 +74,14 @@ pub struct GroupDesign {
 }
 
 impl Comparison {
-    /// Compares groups of subjects. `fits` holds all checkpoints.
-    pub fn contrast(&mut self, fits: &[Fits<'_>], subjects: &SubjectGroups, settings: &Settings) {
+    /// Compares groups of subjects. `fits` holds all checkpoints; `permuter` may tally the permutations.
+    pub fn contrast(
+        &mut self,
+        fits: &[Fits<'_>],
+        subjects: &SubjectGroups,
+        settings: &Settings,
+        permuter: Option<&dyn Permuter>,
+    ) {
         self.group_design =
             Some(GroupDesign { groups: subjects.names().to_vec(), covariates: subjects.covariate_names().to_vec() });
         let nested = nested_values(fits, self.score, self.n_units);
@@ -98,7 +105,7 @@ impl Comparison {
                 let all = beside(&columns, self.n_units);
                 for pair in subjects.pairs() {
                     let mut add = |layers: &[Option<Layer>], values: &Array2<f64>| {
-                        let found = contrasts(subjects, pair, values, settings);
+                        let found = contrasts(subjects, pair, values, settings, permuter);
                         let rows = found.into_iter().zip(layers).map(|((contrast, first, second), layer)| {
                             let value = contrast.map_or(f64::NAN, |c| c.estimate);
                             GroupContrast {
@@ -131,6 +138,7 @@ fn contrasts(
     (first, second): (usize, usize),
     values: &Array2<f64>,
     settings: &Settings,
+    permuter: Option<&dyn Permuter>,
 ) -> Vec<(Option<Contrast>, GroupMean, GroupMean)> {
     let (rows, is_second) = subjects.pair(first, second);
     // A column without any value is no outcome; a subject without a value in another is left out of all.
@@ -140,7 +148,7 @@ fn contrasts(
     let values = values.select(Axis(0), &rows);
     let covariates = subjects.covariates().select(Axis(0), &rows);
     let draws = Relabelings::new(&is_second, covariates.ncols() > 0, settings.permutations, settings.seed);
-    let found = contrast_groups(values.view(), &is_second, covariates.view(), &draws)
+    let found = contrast_groups(values.view(), &is_second, covariates.view(), &draws, permuter)
         .unwrap_or_else(|| vec![None; values.ncols()]);
     found
         .into_iter()

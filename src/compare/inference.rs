@@ -1,5 +1,7 @@
 //! p-values, corrected and uncorrected, equivalence and power of the paired differences of a run.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +13,7 @@ use crate::stats::benjamini_hochberg;
 use crate::stats::bootstrap::{Interval, Resamples};
 use crate::stats::flips::{FlipTest, SignFlips, sign_flip_test};
 use crate::stats::paired::{Sample, detectable, tost};
+use crate::stats::permuter::Permuter;
 
 /// Level of all tests.
 pub const ALPHA: f64 = 0.05;
@@ -81,9 +84,16 @@ pub struct Inference {
 pub type Fits<'a> = (&'a str, &'a [(Layer, LayerFit)]);
 
 impl Comparison {
-    /// Tests every difference of the comparison. `fits` holds all checkpoints.
-    pub fn test(&mut self, fits: &[Fits<'_>], confounds: &LayerFit, settings: &Settings, resamples: &Resamples) {
-        let flips = SignFlips::new(self.n_units, settings.permutations, settings.seed);
+    /// Tests every difference of the comparison. `fits` holds all checkpoints; `permuter` may tally the permutations.
+    pub fn test(
+        &mut self,
+        fits: &[Fits<'_>],
+        confounds: &LayerFit,
+        settings: &Settings,
+        permuter: Option<Arc<dyn Permuter>>,
+        resamples: &Resamples,
+    ) {
+        let flips = SignFlips::new(self.n_units, settings.permutations, settings.seed).on(permuter);
         self.tests = Some(Tests {
             settings: *settings,
             patterns: flips.count(),

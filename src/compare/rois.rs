@@ -4,6 +4,8 @@
 //! An ROI's score is a weighted mean over targets ([`crate::roi`]), so that whatever is linear in targets (subjects'
 //! scores, bootstrap replicates, what a stimulus group adds) is multiplied by one matrix.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,7 @@ use crate::roi::{Overlap, RoiInfo, Rois};
 use crate::stats::bootstrap::{Interval, Resamples, weighted_means};
 use crate::stats::flips::SignFlips;
 use crate::stats::paired::Sample;
+use crate::stats::permuter::Permuter;
 
 /// The results per ROI.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -177,13 +180,14 @@ struct Builder<'a> {
 }
 
 impl Comparison {
-    /// Adds the results per ROI. `fits` holds all checkpoints.
+    /// Adds the results per ROI. `fits` holds all checkpoints; `permuter` may tally the permutations.
     pub fn add_rois(
         &mut self,
         rois: &Rois,
         fits: &[Fits<'_>],
         [confounds, oasm]: [&LayerFit; 2],
         settings: &Settings,
+        permuter: Option<Arc<dyn Permuter>>,
         resamples: &Resamples,
     ) {
         let rows = rois.matrix.rows();
@@ -193,7 +197,7 @@ impl Comparison {
             rows,
             units: self.n_units,
             subjects: self.n_subjects,
-            flips: SignFlips::new(self.n_units, settings.permutations, settings.seed),
+            flips: SignFlips::new(self.n_units, settings.permutations, settings.seed).on(permuter),
             power: Power::new(settings.margin),
             resamples,
             found: RoiResults {

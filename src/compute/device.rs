@@ -1,15 +1,19 @@
-//! Which device computes, and what the encoding engine asks of one that is not the CPU.
+//! Which device computes, and what is asked of one that is not the CPU.
+//!
+//! A task goes to a card where it is worth the way there and back: its arithmetic must be some milliseconds of the CPU's
+//! ([`LEAST_WORK`]), which a launch and the copies of its operands are not. Nobody has measured the break-even on a card yet.
 
 use std::fmt::{self, Debug};
 use std::ops::Range;
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use super::cpu::{Real, Spectrum, eigh};
 use crate::error::{Code, Error, Result, Warning};
+use crate::stats::permuter::{FlipFamily, Permuter, RelabelFamily, Tally};
 
 /// The device that a user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -65,7 +69,10 @@ impl From<Device> for String {
     }
 }
 
-/// One or more cards that take work from the encoding engine. Whatever they return an error for, the CPU does.
+/// One or more cards that take work. Whatever they return nothing or an error of theirs for, the CPU does.
+///
+/// # Errors
+/// All of them: `GP-01` for too little memory, `GP-02` when a card fails.
 pub trait Accelerator: Debug + Send + Sync {
     /// What it is, for the record.
     fn describe(&self) -> String;
@@ -77,8 +84,16 @@ pub trait Accelerator: Debug + Send + Sync {
     /// Takes over the factor of one training set.
     ///
     /// # Errors
-    /// `GP-01` for too little memory, `GP-02` when the card fails.
+    /// As the trait's.
     fn ridge_path(&self, factor: &PathFactor<'_>) -> Result<Box<dyn RidgePath>>;
+    /// The tally of sign flips.
+    fn sign_flips(&self, family: &FlipFamily<'_>) -> Result<Tally>;
+    /// The tally of relabelings.
+    fn relabelings(&self, family: &RelabelFamily<'_>) -> Result<Tally>;
+    /// Inner products of all rows (rows, rows), in float64.
+    fn products(&self, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>>;
+    /// Takes over a sparse map.
+    fn sparse_map(&self, map: &SparseMap<'_>) -> Result<Box<dyn MapSums>>;
 }
 
 /// Cards at work for one run, and what became of them. Copies share their state.
@@ -88,12 +103,14 @@ pub struct Offload {
     /// Whether the CPU may take over when they fail.
     replaceable: bool,
     lost: Arc<OnceLock<Warning>>,
+    /// What went wrong where it could not be returned.
+    failed: Arc<Mutex<Option<Error>>>,
 }
 
 impl Offload {
     /// Work goes to `cards`; where they fail the CPU takes over if it is `replaceable`, and does the rest of the run.
     pub fn new(cards: Arc<dyn Accelerator>, replaceable: bool) -> Offload {
-        Offload { cards, replaceable, lost: Arc::new(OnceLock::new()) }
+        Offload { cards, replaceable, lost: Arc::default(), failed: Arc::default() }
     }
 
     /// What the cards are, for the record.
@@ -146,6 +163,60 @@ impl Offload {
     }
 }
 
+impl Offload {
+    /// Inner products of all rows, by the cards or by BLAS.
+    ///
+    /// # Errors
+    /// Those of [`Offload::attempt`].
+    pub fn products(offload: Option<&Offload>, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        let (n, columns) = rows.dim();
+        let sent = offload.filter(|_| worth([n, n, columns]));
+        let done = sent.map(|offload| offload.attempt(|cards| cards.products(rows))).transpose()?;
+        Ok(done.flatten().unwrap_or_else(|| rows.dot(&rows.t())))
+    }
+
+    /// What failed in a place that could not say so: the CPU stood in there, and must not where only cards will do.
+    ///
+    /// # Errors
+    /// The first such failure, once.
+    pub fn check(&self) -> Result<()> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    fn or_keep<T>(&self, done: Result<Option<T>>) -> Option<T> {
+        done.unwrap_or_else(|error| {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            None
+        })
+    }
+}
+
+/// Failures are kept for [`Offload::check`].
+impl Permuter for Offload {
+    fn flips(&self, family: &FlipFamily<'_>) -> Option<Tally> {
+        let (units, members) = family.scaled.dim();
+        if !worth([units, members, family.patterns]) {
+            return None;
+        }
+        self.or_keep(self.attempt(|cards| cards.sign_flips(family)))
+    }
+
+    fn relabelings(&self, family: &RelabelFamily<'_>) -> Option<Tally> {
+        let (units, outcomes) = family.residuals.dim();
+        if !worth([units, outcomes, family.orders.len() * family.directions.nrows()]) {
+            return None;
+        }
+        self.or_keep(self.attempt(|cards| cards.relabelings(family)))
+    }
+}
+
+/// Fewest multiplications of a task that is sent to a card.
+pub const LEAST_WORK: usize = 1 << 25;
+
+fn worth(extents: [usize; 3]) -> bool {
+    extents.into_iter().fold(1usize, usize::saturating_mul) >= LEAST_WORK
+}
+
 /// Smaller matrices are decomposed before they would have been copied.
 const LEAST_ORDER: usize = 256;
 
@@ -193,6 +264,29 @@ pub trait RidgePath: Debug + Send + Sync {
         held_out: &[(Range<usize>, Array2<f64>)],
         block: usize,
     ) -> Result<Vec<PathErrors>>;
+}
+
+/// A sparse matrix of columns (parcels) over rows (voxels), kept by column.
+#[derive(Debug, Clone, Copy)]
+pub struct SparseMap<'a> {
+    /// Rows.
+    pub rows: usize,
+    /// Where the entries of each column start; one more than columns.
+    pub starts: &'a [u64],
+    /// Row of each entry.
+    pub at: &'a [u32],
+    /// Weight of each entry.
+    pub weights: &'a [f32],
+}
+
+/// A sparse map on a device.
+pub trait MapSums: Debug + Send + Sync {
+    /// Weighted sums over the entries of every column, for each row of `volumes` (volumes, rows), in float64: (volumes,
+    /// columns).
+    ///
+    /// # Errors
+    /// As [`Accelerator::sparse_map`].
+    fn sums(&self, volumes: ArrayView2<'_, f32>) -> Result<Array2<f64>>;
 }
 
 #[cfg(test)]

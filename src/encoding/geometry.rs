@@ -4,7 +4,7 @@
 //! between responses. Those are inner products of the differences of two rows in one subject and in another, averaged
 //! over pairs of subjects: without what subjects share they are 0 on average, however noisy the responses.
 //! *CKA*: debiased linear centred kernel alignment, from the unbiased estimator of HSIC.
-//! Both get their null by permuting rows.
+//! Both get their null by permuting rows. Inner products of rows may be a card's, see [`Offload::products`].
 //!
 //! Sources: Walther et al. (2016, NeuroImage) for cross-validated distances; Song et al. (2012, JMLR) and Kornblith et
 //! al. (2019, ICML) for HSIC and CKA.
@@ -13,6 +13,9 @@ use ndarray::{Array2, ArrayView2};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+
+use crate::compute::device::Offload;
+use crate::error::Result;
 
 /// Fewest rows.
 pub const LEAST: usize = 4;
@@ -55,31 +58,34 @@ impl Geometry {
     }
 
     /// Squared Euclidean distances between the rows of z-scored features; none when no feature varies.
-    pub fn of_features(x: ArrayView2<'_, f64>) -> Option<Geometry> {
-        let gram = inner(x, true);
-        Geometry::of_distances(distances(&gram))
+    ///
+    /// # Errors
+    /// Those of [`Offload::products`]; so for all of these.
+    pub fn of_features(x: ArrayView2<'_, f64>, offload: Option<&Offload>) -> Result<Option<Geometry>> {
+        let gram = inner(x, true, offload)?;
+        Ok(Geometry::of_distances(distances(&gram)))
     }
 
     /// Cross-validated distances over pairs of subjects (rows, targets); none with one subject.
-    pub fn across_subjects(subjects: &[ArrayView2<'_, f64>]) -> Option<Geometry> {
-        let first = subjects.first().filter(|_| subjects.len() > 1)?;
+    pub fn across_subjects(subjects: &[ArrayView2<'_, f64>], offload: Option<&Offload>) -> Result<Option<Geometry>> {
+        let Some(first) = subjects.first().filter(|_| subjects.len() > 1) else { return Ok(None) };
         let mut sum = Array2::<f64>::zeros(first.dim());
         let mut own = Array2::<f64>::zeros((first.nrows(), first.nrows()));
         for y in subjects {
             sum += y;
-            own += &y.dot(&y.t());
+            own += &Offload::products(offload, *y)?;
         }
         // Inner products of different subjects only.
-        Geometry::of_distances(distances(&(sum.dot(&sum.t()) - own)))
+        Ok(Geometry::of_distances(distances(&(Offload::products(offload, sum.view())? - own))))
     }
 
     /// A kernel for debiased CKA: unbiased centring, scaled to unit length; none when its own HSIC is not positive.
-    pub fn kernel(x: ArrayView2<'_, f64>, z_score: bool) -> Option<Geometry> {
+    pub fn kernel(x: ArrayView2<'_, f64>, z_score: bool, offload: Option<&Offload>) -> Result<Option<Geometry>> {
         let n = x.nrows();
         if n < LEAST {
-            return None;
+            return Ok(None);
         }
-        let mut k = inner(x, z_score);
+        let mut k = inner(x, z_score, offload)?;
         k.diag_mut().fill(0.0);
         let rows = k.sum_axis(ndarray::Axis(1));
         let total = rows.sum();
@@ -88,7 +94,7 @@ impl Geometry {
             *v = if i == j { 0.0 } else { *v - (rows[i] + rows[j]) / m + total / few };
         }
         let length = k.iter().map(|v| v * v).sum::<f64>().sqrt();
-        (length > 1e-9 * total.abs() / n as f64).then(|| Geometry(k / length))
+        Ok((length > 1e-9 * total.abs() / n as f64).then(|| Geometry(k / length)))
     }
 
     /// The mean of several; similarity to it is the mean of the similarities to each.
@@ -114,7 +120,7 @@ impl Geometry {
 }
 
 /// Inner products of rows, columns centred and, if asked, divided by their sd.
-fn inner(x: ArrayView2<'_, f64>, z_score: bool) -> Array2<f64> {
+fn inner(x: ArrayView2<'_, f64>, z_score: bool, offload: Option<&Offload>) -> Result<Array2<f64>> {
     let n = x.nrows().max(1) as f64;
     let mut x = x.to_owned();
     for mut column in x.columns_mut() {
@@ -126,7 +132,7 @@ fn inner(x: ArrayView2<'_, f64>, z_score: bool) -> Array2<f64> {
             column.mapv_inplace(|v| if constant { 0.0 } else { v / sd });
         }
     }
-    x.dot(&x.t())
+    Offload::products(offload, x.view())
 }
 
 fn distances(gram: &Array2<f64>) -> Array2<f64> {
@@ -143,6 +149,14 @@ mod tests {
         Array2::from_shape_simple_fn(shape, || StandardNormal.sample(&mut rng))
     }
 
+    fn features(x: &Array2<f64>) -> Geometry {
+        Geometry::of_features(x.view(), None).unwrap().unwrap()
+    }
+
+    fn kernel(x: ArrayView2<'_, f64>, z_score: bool) -> Option<Geometry> {
+        Geometry::kernel(x, z_score, None).unwrap()
+    }
+
     fn p_value(a: &Geometry, b: &Geometry, orders: &Permutations) -> f64 {
         let above = a.null(b, orders).into_iter().filter(|v| *v >= a.similarity(b) - 1e-12).count();
         (above + 1) as f64 / (PERMUTATIONS + 1) as f64
@@ -152,12 +166,12 @@ mod tests {
     fn equal_geometries_have_similarity_one_and_the_smallest_p() {
         let x = normal((30, 6), 1);
         let orders = Permutations::new(30, 0);
-        let (a, b) = (Geometry::of_features(x.view()).unwrap(), Geometry::kernel(x.view(), false).unwrap());
+        let (a, b) = (features(&x), kernel(x.view(), false).unwrap());
         for g in [a, b] {
             assert!((g.similarity(&g) - 1.0).abs() < 1e-12);
             assert_eq!(p_value(&g, &g, &orders), 1.0 / 1001.0);
         }
-        assert!(Geometry::kernel(Array2::ones((30, 2)).view(), false).is_none());
+        assert!(kernel(Array2::ones((30, 2)).view(), false).is_none());
     }
 
     /// Many features and few rows: plain CKA of unrelated noise is near 1 here, and debiased CKA near 0.
@@ -169,10 +183,10 @@ mod tests {
             let x = normal((20, 100), 1000 + seed);
             let subjects: Vec<Array2<f64>> = (0..4).map(|s| normal((20, 50), 5000 + 10 * seed + s)).collect();
             let views: Vec<ArrayView2<f64>> = subjects.iter().map(|s| s.view()).collect();
-            let k = Geometry::kernel(x.view(), true).unwrap();
-            cka.push(k.similarity(&Geometry::kernel(views[0], false).unwrap()));
-            let d = Geometry::across_subjects(&views).unwrap();
-            let g = Geometry::of_features(x.view()).unwrap();
+            let k = kernel(x.view(), true).unwrap();
+            cka.push(k.similarity(&kernel(views[0], false).unwrap()));
+            let d = Geometry::across_subjects(&views, None).unwrap().unwrap();
+            let g = features(&x);
             rsa.push(g.similarity(&d));
             ps.push(p_value(&g, &d, &orders));
         }
@@ -185,7 +199,7 @@ mod tests {
     #[test]
     fn cka_is_the_ratio_of_unbiased_hsic() {
         let (x, y) = (normal((9, 3), 3), normal((9, 5), 4));
-        let kernel = |m: &Array2<f64>| {
+        let plain = |m: &Array2<f64>| {
             let c = m - &m.mean_axis(ndarray::Axis(0)).unwrap();
             let mut k = c.dot(&c.t());
             k.diag_mut().fill(0.0);
@@ -197,9 +211,9 @@ mod tests {
             (product.diag().sum() + k.sum() * l.sum() / ((n - 1.0) * (n - 2.0)) - 2.0 / (n - 2.0) * product.sum())
                 / (n * (n - 3.0))
         };
-        let (k, l) = (kernel(&x), kernel(&y));
+        let (k, l) = (plain(&x), plain(&y));
         let expected = hsic(&k, &l) / (hsic(&k, &k) * hsic(&l, &l)).sqrt();
-        let found = Geometry::kernel(x.view(), false).unwrap().similarity(&Geometry::kernel(y.view(), false).unwrap());
+        let found = kernel(x.view(), false).unwrap().similarity(&kernel(y.view(), false).unwrap());
         assert!((found - expected).abs() < 1e-12, "{found} {expected}");
     }
 
@@ -209,7 +223,7 @@ mod tests {
         let subjects: Vec<Array2<f64>> =
             (0..6).map(|s| x.dot(&normal((5, 30), 8)) + normal((40, 30), 50 + s) * 3.0).collect();
         let views: Vec<ArrayView2<f64>> = subjects.iter().map(|s| s.view()).collect();
-        let (g, d) = (Geometry::of_features(x.view()).unwrap(), Geometry::across_subjects(&views).unwrap());
+        let (g, d) = (features(&x), Geometry::across_subjects(&views, None).unwrap().unwrap());
         assert!(g.similarity(&d) > 0.3 && p_value(&g, &d, &Permutations::new(40, 0)) < 0.01);
     }
 }

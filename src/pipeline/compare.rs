@@ -39,6 +39,7 @@ use crate::io::disk;
 use crate::io::table::write_parquet_batches;
 use crate::record::{AuditFinding, ExtractionRecord, Planted, RunRecord, StageRecord};
 use crate::stats::bootstrap::Resamples;
+use crate::stats::permuter::Permuter;
 use crate::store::{RunDir, StateCache};
 use crate::study::{BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, Overrides, Plan, demo};
 use crate::watch::Watch;
@@ -313,7 +314,7 @@ fn fit_all(
         labels.iter().map(|label| CheckpointFits { label: label.clone(), layers: Vec::new() }).collect();
     let mut edges = Edges::default();
     edges.add(features::CONFOUNDS.to_owned(), &baseline);
-    let wanted = Metrics::new(prepared);
+    let wanted = Metrics::new(prepared)?;
     let (mut measured, mut grids) = (Vec::new(), Vec::new());
     let mut extraction: Vec<Option<ExtractionRecord>> = vec![None; labels.len()];
     let mut layer_zero = Vec::new();
@@ -365,13 +366,16 @@ fn fit_all(
     watch.end();
     add_unique(prepared, (states, units), &baseline.fit, &mut fits, &mut comparison, &resamples, watch)?;
     let all: Vec<_> = fits.iter().map(|c| (c.label.as_str(), c.layers.as_slice())).collect();
-    comparison.test(&all, &baseline.fit, &prepared.plan.inference, &resamples);
+    let settings = &prepared.plan.inference;
+    let permuter = prepared.offload.clone().map(|offload| Arc::new(offload) as Arc<dyn Permuter>);
+    comparison.test(&all, &baseline.fit, settings, permuter.clone(), &resamples);
     if let Some(rois) = &prepared.rois {
-        comparison.add_rois(rois, &all, [&baseline.fit, &oasm.fit], &prepared.plan.inference, &resamples);
+        comparison.add_rois(rois, &all, [&baseline.fit, &oasm.fit], settings, permuter.clone(), &resamples);
     }
     if let Some(groups) = &prepared.groups {
-        comparison.contrast(&all, groups, &prepared.plan.inference);
+        comparison.contrast(&all, groups, settings, permuter.as_deref());
     }
+    prepared.offload.as_ref().map_or(Ok(()), Offload::check)?;
     metrics::write(folder, prepared, &measured)?;
     let warnings = edges.warnings();
     let extraction = extraction.into_iter().flatten().collect();

@@ -51,17 +51,19 @@ fn own(prepared: &Prepared, cohort: usize, subject: usize) -> ArrayView2<'_, f64
 }
 
 impl Metrics {
-    pub(super) fn new(prepared: &Prepared) -> Metrics {
+    pub(super) fn new(prepared: &Prepared) -> Result<Metrics> {
         let wanted = prepared.plan.metrics.clone();
-        let rsa = wanted.contains(&MetricName::Rsa).then(|| shared_geometry(prepared)).flatten();
+        let rsa = if wanted.contains(&MetricName::Rsa) { shared_geometry(prepared)? } else { None };
+        let offload = prepared.offload.as_ref();
         let mut cka = Vec::new();
         if wanted.contains(&MetricName::Cka) {
             for (index, cohort) in prepared.cohorts.iter().enumerate() {
-                let kernels = (0..cohort.subjects().len()).map(|s| Geometry::kernel(own(prepared, index, s), false));
-                cka.push((kernels.collect(), Permutations::new(cohort.rows().len(), SEED)));
+                let kernel = |s: usize| Geometry::kernel(own(prepared, index, s), false, offload);
+                let kernels = (0..cohort.subjects().len()).map(kernel).collect::<Result<_>>()?;
+                cka.push((kernels, Permutations::new(cohort.rows().len(), SEED)));
             }
         }
-        Metrics { wanted, rsa, cka }
+        Ok(Metrics { wanted, rsa, cka })
     }
 
     /// All metrics of one feature space.
@@ -71,8 +73,8 @@ impl Metrics {
 
     fn one(&self, metric: MetricName, prepared: &Prepared, space: &FeatureSpace, fit: &SpaceFit) -> Result<Measured> {
         match metric {
-            MetricName::Rsa => Ok(self.rsa(space)),
-            MetricName::Cka => Ok(self.cka(prepared, space)),
+            MetricName::Rsa => self.rsa(prepared, space),
+            MetricName::Cka => self.cka(prepared, space),
             _ => self.patterns(metric, prepared, space, fit),
         }
     }
@@ -119,31 +121,31 @@ impl Metrics {
         Ok(found)
     }
 
-    fn rsa(&self, space: &FeatureSpace) -> Measured {
+    fn rsa(&self, prepared: &Prepared, space: &FeatureSpace) -> Result<Measured> {
         let none = |why| Measured {
             metric: MetricName::Rsa,
             values: vec![Score::undefined(why)],
             intercept_only: vec![Score::undefined(Reason::ConstantPrediction(0))],
             p: None,
         };
-        let Some((rows, responses, permutations)) = &self.rsa else { return none(Reason::NoReplication) };
-        let Some(features) = Geometry::of_features(space.x().select(Axis(0), rows).view()) else {
-            return none(Reason::NoVaryingFeature(0));
+        let Some((rows, responses, permutations)) = &self.rsa else { return Ok(none(Reason::NoReplication)) };
+        let x = space.x().select(Axis(0), rows);
+        let Some(features) = Geometry::of_features(x.view(), prepared.offload.as_ref())? else {
+            return Ok(none(Reason::NoVaryingFeature(0)));
         };
         let similarity = features.similarity(responses);
         let p = share_above(similarity, &features.null(responses, permutations));
-        Measured { values: vec![Score::Value(similarity)], p: Some(p), ..none(Reason::NothingDefined) }
+        Ok(Measured { values: vec![Score::Value(similarity)], p: Some(p), ..none(Reason::NothingDefined) })
     }
 
     /// The mean over subjects has its null by one permutation of rows for all subjects of a cohort.
-    fn cka(&self, prepared: &Prepared, space: &FeatureSpace) -> Measured {
+    fn cka(&self, prepared: &Prepared, space: &FeatureSpace) -> Result<Measured> {
         let mut values = vec![Score::undefined(Reason::NothingDefined); prepared.subjects.len()];
         let (mut total, mut count) = (0.0, 0usize);
         let mut null: Vec<f64> = Vec::new();
         for (cohort, (kernels, permutations)) in prepared.cohorts.iter().zip(&self.cka) {
-            let Some(features) = Geometry::kernel(space.x().select(Axis(0), cohort.rows()).view(), true) else {
-                continue;
-            };
+            let x = space.x().select(Axis(0), cohort.rows());
+            let Some(features) = Geometry::kernel(x.view(), true, prepared.offload.as_ref())? else { continue };
             for (subject, kernel) in cohort.subjects().iter().zip(kernels) {
                 let at = prepared.subjects.iter().position(|known| known == subject);
                 let (Some(at), Some(kernel)) = (at, kernel) else { continue };
@@ -158,12 +160,12 @@ impl Metrics {
             null.resize(own.len(), 0.0);
             null.iter_mut().zip(own).for_each(|(sum, v)| *sum += v * known.len() as f64);
         }
-        Measured {
+        Ok(Measured {
             metric: MetricName::Cka,
             intercept_only: vec![Score::undefined(Reason::ConstantPrediction(0)); values.len()],
             values,
             p: (count > 0).then(|| share_above(total, &null)),
-        }
+        })
     }
 }
 
@@ -174,7 +176,7 @@ fn share_above(found: f64, null: &[f64]) -> f64 {
 }
 
 /// The geometry of the stimuli that all subjects share.
-fn shared_geometry(prepared: &Prepared) -> Option<(Vec<usize>, Geometry, Permutations)> {
+fn shared_geometry(prepared: &Prepared) -> Result<Option<(Vec<usize>, Geometry, Permutations)>> {
     let everyone = |row: &usize| prepared.cohorts.iter().all(|c| c.rows().binary_search(row).is_ok());
     let rows: Vec<usize> = (0..prepared.stimuli.len()).filter(everyone).collect();
     let mut subjects: Vec<Array2<f64>> = Vec::new();
@@ -183,9 +185,11 @@ fn shared_geometry(prepared: &Prepared) -> Option<(Vec<usize>, Geometry, Permuta
         subjects.extend((0..cohort.subjects().len()).map(|s| own(prepared, index, s).select(Axis(0), &at)));
     }
     let views: Vec<ArrayView2<'_, f64>> = subjects.iter().map(|y| y.view()).collect();
-    let geometry = Geometry::across_subjects(&views)?;
-    let permutations = Permutations::new(rows.len(), SEED);
-    Some((rows, geometry, permutations))
+    let geometry = Geometry::across_subjects(&views, prepared.offload.as_ref())?;
+    Ok(geometry.map(|geometry| {
+        let permutations = Permutations::new(rows.len(), SEED);
+        (rows, geometry, permutations)
+    }))
 }
 
 impl Measured {

@@ -7,14 +7,17 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::atlas::{Atlas, Extraction, Grid, Interpolation, Mask, Projector, extract};
+use crate::atlas::{Atlas, Elsewhere, Extraction, Grid, Interpolation, Mask, Projector, extract};
 use crate::bold::{Cleaning, Confounds, Selection, clean, repetition_time};
+use crate::compute;
 use crate::compute::cpu::single_threaded_blas;
+use crate::compute::device::{Device, Offload};
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::ids::Digest;
 use crate::io::nifti::{Reader, stem};
 use crate::io::table::{Output, OutputTable};
 use crate::io::{atomic, bounded, disk, file_name, npy};
+use crate::store::default_cache_folder;
 use crate::watch::Watch;
 
 /// Version of the record's layout.
@@ -45,6 +48,8 @@ pub struct ParcellateSpec {
     pub repetition_time: Option<f64>,
     /// How soft maps come to a run's grid.
     pub interpolation: Interpolation,
+    /// What multiplies volumes by the maps.
+    pub device: Device,
     /// Folder of the results.
     pub out: PathBuf,
     /// Folder of factorised atlases.
@@ -99,6 +104,9 @@ struct RunRecord {
     run_digest: Digest,
     atlas: String,
     settings: Settings,
+    /// What multiplied; the last bits may depend on it.
+    #[serde(default)]
+    device: String,
     volumes: usize,
     /// Volumes that stayed, counted from 0, where any was left out.
     kept_volumes: Option<Vec<usize>>,
@@ -133,6 +141,10 @@ pub fn parcellate(spec: &ParcellateSpec, watch: &dyn Watch) -> std::result::Resu
     let (atlas, mask, jobs) = preflight(spec)?;
     let done: Vec<Option<ParcellatedRun>> = jobs.par_iter().map(|job| finished(job, spec)).collect();
     let open: Vec<&Job> = jobs.iter().zip(&done).filter(|(_, d)| d.is_none()).map(|(j, _)| j).collect();
+    let (offload, without_cards) = match open.is_empty() {
+        true => (None, None),
+        false => compute::open(spec.device, default_cache_folder().ok().as_deref())?,
+    };
     let mut projectors: Vec<Projector> = Vec::new();
     for job in &open {
         if !projectors.iter().any(|p| p.grid == job.grid) {
@@ -142,13 +154,18 @@ pub fn parcellate(spec: &ParcellateSpec, watch: &dyn Watch) -> std::result::Resu
     }
     watch.begin("parcels", "volumes", open.iter().map(|j| j.volumes as u64).sum());
     let waiting = if open.len() > 1 { 1 } else { rayon::current_num_threads() };
-    let how = Extraction { smoothing: spec.smoothing, waiting };
+    let elsewhere: Vec<Option<Elsewhere<'_>>> = match &offload {
+        Some(offload) => projectors.iter().map(|p| Elsewhere::new(p, offload)).collect::<Result<_>>()?,
+        None => projectors.iter().map(|_| None).collect(),
+    };
     let fresh: Vec<Result<ParcellatedRun>> = open
         .par_iter()
         .map(|job| {
-            let projector = projectors.iter().find(|p| p.grid == job.grid);
+            let found = projectors.iter().zip(&elsewhere).find(|(p, _)| p.grid == job.grid);
             // INVARIANT: one was made above for every grid.
-            run(job, &atlas, projector.expect("a projector of every grid"), how, spec, watch)
+            let (projector, elsewhere) = found.expect("a projector of every grid");
+            let how = Extraction { smoothing: spec.smoothing, waiting, elsewhere: elsewhere.as_ref() };
+            run(job, &atlas, projector, how, (offload.as_ref(), without_cards.as_ref()), spec, watch)
         })
         .collect();
     watch.end();
@@ -306,7 +323,8 @@ fn run(
     job: &Job<'_>,
     atlas: &Atlas,
     projector: &Projector,
-    how: Extraction,
+    how: Extraction<'_>,
+    (offload, without_cards): (Option<&Offload>, Option<&Warning>),
     spec: &ParcellateSpec,
     watch: &dyn Watch,
 ) -> Result<ParcellatedRun> {
@@ -324,6 +342,7 @@ fn run(
     let cleaned = clean(extracted.series, &spec.cleaning, confounds, kept.as_deref(), step, &name)?;
     let mut warnings = job.warnings.clone();
     warnings.extend(projector.warnings.iter().cloned());
+    warnings.extend(without_cards.or_else(|| offload.and_then(Offload::lost)).cloned());
     warnings.extend(cleaned.warnings);
     let series = cleaned.series;
     let left_out = kept.filter(|k| k.len() < job.volumes);
@@ -350,6 +369,7 @@ fn run(
         run_digest: extracted.digest,
         atlas: file_name(atlas.path()),
         settings: job.settings.clone(),
+        device: how.elsewhere.and(offload).map_or("cpu".to_owned(), Offload::describe),
         volumes: job.volumes,
         kept_volumes: left_out,
         parcels: projector.n_parcels(),

@@ -2,6 +2,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::permuter::Tally;
+
 /// Permutations that are looked at together.
 const CHUNK: usize = 64;
 
@@ -34,6 +36,13 @@ impl Family {
         );
         largest.sort_by(f64::total_cmp);
         Family { counts, largest }
+    }
+
+    /// What was tallied elsewhere.
+    pub(super) fn tallied(tally: Tally) -> Family {
+        let Tally { counts, mut largest } = tally;
+        largest.sort_by(f64::total_cmp);
+        Family { counts: counts.into_iter().map(|c| c as usize).collect(), largest }
     }
 
     /// p of a member alone.

@@ -11,6 +11,7 @@
 //! Applications in Genetics and Molecular Biology* 9 (2010), article 39 (p = (b + 1) / (m + 1), never 0).
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rand::{RngCore, SeedableRng};
@@ -18,6 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::family::{Family, chunks};
+use super::permuter::{FlipFamily, Permuter};
 
 /// Most units for which all patterns are used (2^16 patterns).
 const EXACT_UNITS: usize = 16;
@@ -25,17 +27,23 @@ const EXACT_UNITS: usize = 16;
 /// The sign patterns over some units: all of them for up to 16 units, else random ones.
 ///
 /// A random pattern is a function of seed and number, so that no result depends on the number of threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SignFlips {
     units: usize,
     draws: usize,
     seed: u64,
+    permuter: Option<Arc<dyn Permuter>>,
 }
 
 impl SignFlips {
     /// Patterns over `units`; `draws` and `seed` count only where there are too many to use all.
     pub fn new(units: usize, draws: usize, seed: u64) -> SignFlips {
-        SignFlips { units, draws, seed }
+        SignFlips { units, draws, seed, permuter: None }
+    }
+
+    /// The same patterns; `permuter` tallies them where it will.
+    pub fn on(self, permuter: Option<Arc<dyn Permuter>>) -> SignFlips {
+        SignFlips { permuter, ..self }
     }
 
     /// Whether all patterns are used.
@@ -121,21 +129,35 @@ pub fn sign_flip_test(differences: ArrayView2<'_, f64>, flips: &SignFlips) -> Ve
     let observed: Vec<f64> = scaled.columns().into_iter().map(|c| c.sum().powi(2)).collect();
     let reached = |value: f64| value * (1.0 - 1e-9) - 1e-12;
     let alone: Vec<f64> = observed.iter().map(|u| reached(*u)).collect();
-    let found = Family::of(flips.count(), family.len(), |range| {
-        let sums = flips.rows(range).dot(&scaled);
-        let mut counts = vec![0; family.len()];
-        let of_pattern = |row: ArrayView1<'_, f64>| {
-            let mut largest = 0.0f64;
-            for (((sum, count), least), n) in row.iter().zip(&mut counts).zip(&alone).zip(&n) {
-                let u = sum * sum;
-                *count += usize::from(u >= *least);
-                largest = largest.max(size(u, *n));
-            }
-            largest
-        };
-        let largest = sums.rows().into_iter().map(of_pattern).collect();
-        (counts, largest)
+    let elsewhere = flips.permuter.as_ref().and_then(|permuter| {
+        permuter.flips(&FlipFamily {
+            scaled: scaled.view(),
+            exact: flips.exact(),
+            seed: flips.seed,
+            patterns: flips.count(),
+            n: &n,
+            least: &alone,
+            uniform,
+        })
     });
+    let here = || {
+        Family::of(flips.count(), family.len(), |range| {
+            let sums = flips.rows(range).dot(&scaled);
+            let mut counts = vec![0; family.len()];
+            let of_pattern = |row: ArrayView1<'_, f64>| {
+                let mut largest = 0.0f64;
+                for (((sum, count), least), n) in row.iter().zip(&mut counts).zip(&alone).zip(&n) {
+                    let u = sum * sum;
+                    *count += usize::from(u >= *least);
+                    largest = largest.max(size(u, *n));
+                }
+                largest
+            };
+            let largest = sums.rows().into_iter().map(of_pattern).collect();
+            (counts, largest)
+        })
+    };
+    let found = elsewhere.map_or_else(here, Family::tallied);
     let mut tests = vec![None; differences.ncols()];
     for (at, c) in family.iter().enumerate() {
         let u = observed[at];

@@ -8,13 +8,14 @@
 //! Sources: Freedman & Lane, *Journal of Business & Economic Statistics* 1 (1983), 292–298; Winkler et al., *NeuroImage*
 //! 92 (2014), 381–397.
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::family::Family;
+use super::permuter::{Permuter, RelabelFamily};
 
 /// Most ways to deal the labels for which all are used.
 const EXACT_DEALS: u64 = 1 << 16;
@@ -154,6 +155,7 @@ pub fn contrast_groups(
     second: &[bool],
     covariates: ArrayView2<'_, f64>,
     relabelings: &Relabelings,
+    permuter: Option<&dyn Permuter>,
 ) -> Option<Vec<Option<Contrast>>> {
     let n = second.len();
     assert!(y.nrows() == n && covariates.nrows() == n, "one row per subject");
@@ -178,32 +180,51 @@ pub fn contrast_groups(
     let t2: Vec<f64> =
         (0..family.len()).map(|c| if varies[c] { t_of(observed[c], 0.0, squares[c]) } else { 0.0 }).collect();
     let least: Vec<f64> = t2.iter().map(|t| t * (1.0 - 1e-9) - 1e-12).collect();
-    let found = Family::of(relabelings.count(), family.len(), |range| {
-        let orders: Vec<Vec<usize>> = range.map(|number| relabelings.order(number)).collect();
-        // x̃ᵀΠ as rows, and Qᵀ Π for each direction of the nuisance space.
-        let moved = |direction: ArrayView1<'_, f64>| {
-            let mut rows = Array2::zeros((orders.len(), n));
-            for (mut row, order) in rows.axis_iter_mut(Axis(0)).zip(&orders) {
-                order.iter().enumerate().for_each(|(place, who)| row[*who] = direction[place]);
-            }
-            rows.dot(&e)
-        };
-        let along = moved(left.view());
-        let mut lost = Array2::<f64>::zeros(along.raw_dim());
-        for direction in basis.columns() {
-            lost.zip_mut_with(&moved(direction), |l, p| *l += p * p);
-        }
-        let mut counts = vec![0; family.len()];
-        let of_order = |i: usize| {
-            (0..family.len()).filter(|c| varies[*c]).fold(0.0f64, |largest, c| {
-                let t2 = t_of(along[[i, c]], lost[[i, c]], squares[c]);
-                counts[c] += usize::from(t2 >= least[c]);
-                largest.max(t2)
-            })
-        };
-        let largest = (0..orders.len()).map(of_order).collect();
-        (counts, largest)
+    let elsewhere = permuter.and_then(|permuter| {
+        let orders: Vec<Vec<usize>> = (0..relabelings.count()).map(|number| relabelings.order(number)).collect();
+        let mut directions = Array2::zeros((1 + basis.ncols(), n));
+        directions.row_mut(0).assign(&left);
+        directions.slice_mut(s![1.., ..]).assign(&basis.t());
+        permuter.relabelings(&RelabelFamily {
+            orders: &orders,
+            directions: directions.view(),
+            residuals: e.view(),
+            squares: &squares,
+            varies: &varies,
+            least: &least,
+            spread,
+            freedom,
+        })
     });
+    let here = || {
+        Family::of(relabelings.count(), family.len(), |range| {
+            let orders: Vec<Vec<usize>> = range.map(|number| relabelings.order(number)).collect();
+            // x̃ᵀΠ as rows, and Qᵀ Π for each direction of the nuisance space.
+            let moved = |direction: ArrayView1<'_, f64>| {
+                let mut rows = Array2::zeros((orders.len(), n));
+                for (mut row, order) in rows.axis_iter_mut(Axis(0)).zip(&orders) {
+                    order.iter().enumerate().for_each(|(place, who)| row[*who] = direction[place]);
+                }
+                rows.dot(&e)
+            };
+            let along = moved(left.view());
+            let mut lost = Array2::<f64>::zeros(along.raw_dim());
+            for direction in basis.columns() {
+                lost.zip_mut_with(&moved(direction), |l, p| *l += p * p);
+            }
+            let mut counts = vec![0; family.len()];
+            let of_order = |i: usize| {
+                (0..family.len()).filter(|c| varies[*c]).fold(0.0f64, |largest, c| {
+                    let t2 = t_of(along[[i, c]], lost[[i, c]], squares[c]);
+                    counts[c] += usize::from(t2 >= least[c]);
+                    largest.max(t2)
+                })
+            };
+            let largest = (0..orders.len()).map(of_order).collect();
+            (counts, largest)
+        })
+    };
+    let found = elsewhere.map_or_else(here, Family::tallied);
     let critical = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975);
     let mut contrasts = vec![None; y.ncols()];
     for (at, c) in family.iter().enumerate() {
@@ -280,7 +301,7 @@ mod tests {
         let second = [false, false, false, true, true, true];
         let none = Array2::zeros((6, 0));
         let all = Relabelings::new(&second, false, 0, 0);
-        let found = contrast_groups(y.view(), &second, none.view(), &all).unwrap();
+        let found = contrast_groups(y.view(), &second, none.view(), &all, None).unwrap();
         let first = found[0].unwrap();
         assert!((first.estimate - 10.0).abs() < 1e-12 && (first.p - 0.1).abs() < 1e-12);
         let constant = found[1].unwrap();
@@ -293,7 +314,7 @@ mod tests {
         let second = [false, false, true, true];
         let same = array![[3.0], [3.0], [7.0], [7.0]];
         let draws = Relabelings::new(&second, true, 20, 0);
-        assert!(contrast_groups(y.view(), &second, same.view(), &draws).is_none());
+        assert!(contrast_groups(y.view(), &second, same.view(), &draws, None).is_none());
     }
 
     #[test]
@@ -304,8 +325,10 @@ mod tests {
         let y = (&age.column(0) * 2.0 + &wiggle).insert_axis(Axis(1));
         let second = [false, false, false, false, true, true, true, true];
         let none = Array2::zeros((8, 0));
-        let raw = contrast_groups(y.view(), &second, none.view(), &Relabelings::new(&second, false, 0, 0)).unwrap();
-        let held = contrast_groups(y.view(), &second, age.view(), &Relabelings::new(&second, true, 999, 0)).unwrap();
+        let raw =
+            contrast_groups(y.view(), &second, none.view(), &Relabelings::new(&second, false, 0, 0), None).unwrap();
+        let held =
+            contrast_groups(y.view(), &second, age.view(), &Relabelings::new(&second, true, 999, 0), None).unwrap();
         assert!(raw[0].unwrap().estimate > 20.0);
         assert!(held[0].unwrap().estimate.abs() < 0.5 && held[0].unwrap().p > 0.05);
     }

@@ -10,6 +10,7 @@ pub mod labels;
 mod moments;
 mod multiple;
 pub mod paired;
+pub mod permuter;
 pub mod uniform;
 
 pub use correlation::pearson;

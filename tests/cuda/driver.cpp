@@ -5,6 +5,7 @@
 //   EMULATED_MEMORY      bytes per card (1 GiB); what does not fit is out of memory
 //   EMULATED_LOSE_AFTER  so many launches succeed, then the card is lost
 //   EMULATED_ORDER       forward or reverse: the order of threads and blocks
+//   EMULATED_LOG         a file that gets the name of every kernel that is launched
 #include "emulator.h"
 #include "kernels.inc"
 
@@ -146,6 +147,8 @@ int cuLaunchKernel(const Kernel* kernel, unsigned gx, unsigned gy, unsigned gz, 
     if (lost || (most >= 0 && launches >= most)) return lost = true, LAUNCH_FAILED;
     if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || gx > 2147483647u) return 1;
     launches++;
+    if (const char* log = std::getenv("EMULATED_LOG"))
+        if (FILE* file = std::fopen(log, "a")) std::fprintf(file, "%s\n", kernel->name), std::fclose(file);
     emulator::launch(kernel->name, kernel->call, {gx, gy, gz}, {bx, by, bz}, arguments);
     emulator::check_red_zones();
     return 0;

@@ -6,6 +6,7 @@
 //! Correctness is shown without a card: `tests/cuda` has a driver whose cards are the host. What runs on a real one is
 //! checked there by `brainscore doctor`, which compares every kernel with float64 on the CPU.
 
+mod accelerator;
 mod card;
 pub mod check;
 mod compile;

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg, ValidAsZeroBits};
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 
+use super::accelerator::{FEWEST, in_blocks};
 use super::fault;
-use super::gpu::{Cards, Gpu, Grid, Lane, NOTHING, extent};
-use crate::compute::cpu::{Real, Spectrum};
-use crate::compute::device::{Accelerator, PathErrors, PathFactor, RidgePath};
-use crate::error::{Code, Result};
+use super::gpu::{Gpu, Grid, Lane, NOTHING, extent};
+use crate::compute::cpu::Real;
+use crate::compute::device::{PathErrors, PathFactor, RidgePath};
+use crate::error::Result;
 
-/// Fewest targets that a block is halved to when memory runs out.
-const FEWEST: usize = 32;
 /// Alphas that one block of `ridge_noise` holds.
 const NOISE_ALPHAS: usize = 8;
 
@@ -186,27 +185,17 @@ pub(super) fn flat<T: Real>(a: ArrayView2<'_, T>) -> Vec<T> {
     a.iter().copied().collect()
 }
 
-impl Accelerator for Cards {
-    fn describe(&self) -> String {
-        let names: Vec<String> =
-            self.gpus().iter().map(|g| format!("{} ({})", g.card().name, g.card().architecture())).collect();
-        names.join(", ")
-    }
-
-    fn eigh(&self, matrix: ArrayView2<'_, f64>) -> Result<Option<Spectrum<f64>>> {
-        self.gpus()[0].eigh(matrix)
-    }
-
-    fn ridge_path(&self, factor: &PathFactor<'_>) -> Result<Box<dyn RidgePath>> {
-        let held = self.gpus().iter().map(|gpu| Held::new(Arc::clone(gpu), factor)).collect::<Result<_>>()?;
-        Ok(Box::new(Path { held }))
-    }
-}
-
 /// The factor of a training set on every card.
 #[derive(Debug)]
-struct Path {
+pub(super) struct Path {
     held: Vec<Held>,
+}
+
+impl Path {
+    pub(super) fn new(gpus: &[Arc<Gpu>], factor: &PathFactor<'_>) -> Result<Path> {
+        let held = gpus.iter().map(|gpu| Held::new(Arc::clone(gpu), factor)).collect::<Result<_>>()?;
+        Ok(Path { held })
+    }
 }
 
 /// The factor of a training set on one card.
@@ -246,13 +235,6 @@ impl Held {
             projected: factor.projected.to_owned(),
             single: factor.single,
         })
-    }
-
-    /// Targets that a block may have: what it needs takes no more than a quarter of the free memory (two streams work at
-    /// once, and the next block is copied while one is computed).
-    fn most(&self, alphas: usize, rows: usize) -> Result<usize> {
-        let per_target = 8 * (self.dimension + 2 * self.values.len() + rows + 2 * alphas * 2) as u64;
-        Ok(((self.gpu.memory()?.0 / 4 / per_target.max(1)) as usize).max(FEWEST))
     }
 
     fn block(
@@ -345,23 +327,12 @@ impl RidgePath for Path {
             );
         }
         let targets = right.ncols();
-        let mut width = held.most(alphas.len(), rows)?.min(targets.max(1));
-        let mut parts: Vec<Vec<PathErrors>> = Vec::new();
-        let mut from = 0;
-        while from < targets || parts.is_empty() {
-            let columns = from..targets.min(from + width);
+        let per_target = 8 * (held.dimension + 2 * held.values.len() + rows + 2 * alphas.len() * 2);
+        let parts = in_blocks(0..targets, (held.gpu.most(per_target)?, FEWEST), |columns| {
             let truths: Vec<(Range<usize>, ArrayView2<'_, f64>)> =
                 held_out.iter().map(|(r, t)| (r.clone(), t.slice(s![.., columns.clone()]))).collect();
-            match held.block(alphas, right.slice(s![.., columns.clone()]), &truths) {
-                Ok(found) => {
-                    from = columns.end;
-                    parts.push(found);
-                }
-                // Others may use the card: what was free a moment ago is taken.
-                Err(e) if e.code() == Code::Gp01 && width > FEWEST => width = (width / 2).max(FEWEST),
-                Err(e) => return Err(e),
-            }
-        }
+            held.block(alphas, right.slice(s![.., columns]), &truths)
+        })?;
         (0..held_out.len()).map(|at| joined(parts.iter().map(|part| &part[at]))).collect()
     }
 }

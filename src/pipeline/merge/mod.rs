@@ -309,7 +309,7 @@ fn comparison(runs: &[Run], labels: &Labels, record: &RunRecord) -> Comparison {
         paired.add_layer(compare_layer(layer, &own, &bases, &baseline, all.score, targets, &resamples));
     }
     let fits: Vec<_> = fits.iter().map(|(label, layers)| (label.as_str(), layers.as_slice())).collect();
-    paired.test(&fits, &baseline, &record.plan.inference, &resamples);
+    paired.test(&fits, &baseline, &record.plan.inference, None, &resamples);
     Comparison {
         layer_differences: paired.layer_differences,
         target_differences: paired.target_differences,

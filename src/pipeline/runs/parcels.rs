@@ -8,6 +8,7 @@ use super::Run;
 use super::bids::Listed;
 use crate::atlas::{Atlas, Interpolation};
 use crate::bold::{Events, Selection, repetition_time};
+use crate::compute::device::Device;
 use crate::error::{Code, Error, Result, Warning};
 use crate::ids::TargetId;
 use crate::io::nifti::Reader;
@@ -96,6 +97,8 @@ fn run(
         cleaning: parcels.cleaning,
         repetition_time: plan.repetition_time,
         interpolation: Interpolation::Trilinear,
+        // The series are kept and serve later studies, whatever device those ask for.
+        device: Device::Cpu,
         out: cache.join("parcels").join(&place[..16]),
         cache: Some(cache.to_owned()),
     };

@@ -4,10 +4,10 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::gpu::Gpu;
-use super::super::permute::{Relabel, Scores, SignFlip};
 use super::{Check, Extent, Noise};
 use crate::error::Result;
 use crate::stats::flips::SignFlips;
+use crate::stats::permuter::{FlipFamily, RelabelFamily, Tally};
 
 /// Units, members, draws (counted where there are too many units for all patterns).
 const QUICK: &[[usize; 3]] = &[[10, 33, 0], [70, 300, 50]];
@@ -25,8 +25,8 @@ pub(super) fn run(gpu: &Gpu, extent: Extent) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-fn check(kernel: &'static str, shape: String, found: &Scores, own: &Scores) -> Check {
-    let all = |scores: &Scores| -> Vec<f64> {
+fn check(kernel: &'static str, shape: String, found: &Tally, own: &Tally) -> Check {
+    let all = |scores: &Tally| -> Vec<f64> {
         scores.counts.iter().map(|c| f64::from(*c)).chain(scores.largest.iter().copied()).collect()
     };
     // Counts are compared with the rest: one more or less is far above the tolerance.
@@ -44,15 +44,23 @@ fn flips(gpu: &Gpu, [units, members, draws]: [usize; 3], uniform: bool) -> Resul
         column /= (n * squares).sqrt();
     }
     let least: Vec<f64> = scaled.columns().into_iter().map(|c| c.sum().powi(2) * (1.0 - 1e-9) - 1e-12).collect();
-    let flip = SignFlip { exact: patterns.exact(), seed: 7, patterns: patterns.count(), n: &n, least: &least, uniform };
-    let found = gpu.sign_flips(scaled.view(), &flip)?;
+    let family = FlipFamily {
+        scaled: scaled.view(),
+        exact: patterns.exact(),
+        seed: 7,
+        patterns: patterns.count(),
+        n: &n,
+        least: &least,
+        uniform,
+    };
+    let found = gpu.sign_flips(&family)?;
     let sums = patterns.rows(0..patterns.count()).dot(&scaled);
     let size = |u: f64, n: f64| match uniform {
         true => u,
         false if u >= 1.0 - 1e-12 => f64::INFINITY,
         false => (n - 1.0) * u / (1.0 - u),
     };
-    let mut own = Scores { counts: vec![0; members], largest: Vec::new() };
+    let mut own = Tally { counts: vec![0; members], largest: Vec::new() };
     for row in sums.rows() {
         let squares = || row.iter().map(|s| s * s);
         squares().zip(&least).zip(&mut own.counts).for_each(|((u, least), c)| *c += u32::from(u >= *least));
@@ -76,7 +84,7 @@ fn labels(gpu: &Gpu, [units, outcomes, draws]: [usize; 3]) -> Result<Check> {
     let varies: Vec<bool> = (0..outcomes).map(|c| c % 5 != 4).collect();
     let least: Vec<f64> = (0..outcomes).map(|c| 0.01 * (c % 7) as f64).collect();
     let (spread, freedom) = (1.7, units as f64);
-    let of = Relabel {
+    let of = RelabelFamily {
         orders: &orders,
         directions: directions.view(),
         residuals: residuals.view(),
@@ -87,7 +95,7 @@ fn labels(gpu: &Gpu, [units, outcomes, draws]: [usize; 3]) -> Result<Check> {
         freedom,
     };
     let found = gpu.relabelings(&of)?;
-    let mut own = Scores { counts: vec![0; outcomes], largest: Vec::new() };
+    let mut own = Tally { counts: vec![0; outcomes], largest: Vec::new() };
     for order in &orders {
         let moved: Array2<f64> = directions.dot(&residuals.select(Axis(0), order));
         let t2 = |c: usize| {

@@ -1,10 +1,13 @@
+use std::sync::Arc;
+
 use ndarray::{Array2, Axis};
 
 use super::super::fold_gram::Centring;
 use super::super::gpu::Gpu;
-use super::super::parcellate::SparseMap;
+use super::super::parcellate::HeldMap;
 use super::super::ridge::{PathReal, flat};
 use super::{Check, Extent, Noise, of_sum};
+use crate::compute::device::SparseMap;
 use crate::error::Result;
 
 /// Rows, columns.
@@ -12,7 +15,7 @@ const QUICK: &[[usize; 2]] = &[[33, 31], [100, 65]];
 const THOROUGH: &[[usize; 2]] =
     &[[1, 1], [31, 33], [32, 32], [33, 31], [1000, 1], [1, 1000], [1025, 33], [33, 1025], [3, 100_000]];
 
-pub(super) fn run(gpu: &Gpu, extent: Extent) -> Result<Vec<Check>> {
+pub(super) fn run(gpu: &Arc<Gpu>, extent: Extent) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     for shape in if extent == Extent::Quick { QUICK } else { THOROUGH } {
         checks.extend(standardise::<f64>(gpu, *shape, ["column_moments_f64", "standardise_f64"])?);
@@ -124,7 +127,7 @@ fn pairwise<T: PathReal>(gpu: &Gpu, [n, p]: [usize; 2], kernels: [&'static str; 
     Ok(vec![check(0), check(1)])
 }
 
-fn parcels(gpu: &Gpu, [volumes, voxels]: [usize; 2]) -> Result<Vec<Check>> {
+fn parcels(gpu: &Arc<Gpu>, [volumes, voxels]: [usize; 2]) -> Result<Vec<Check>> {
     // Voxel v belongs to parcels v % parcels and, sometimes, the next; the last parcel is empty.
     let (volumes, parcels) = (volumes.min(5), voxels.div_ceil(40).min(1024) + 1);
     let mut entries: Vec<Vec<(u32, f32)>> = vec![Vec::new(); parcels];
@@ -142,8 +145,8 @@ fn parcels(gpu: &Gpu, [volumes, voxels]: [usize; 2]) -> Result<Vec<Check>> {
     let data = Noise(52).matrix(volumes, voxels).mapv(|v| v as f32);
     let half = Noise(53).matrix(parcels, parcels);
     let inverse = &half + &half.t();
-    let map = SparseMap { starts: &starts, voxels: &list, weights: &weights };
-    let (solved, right) = gpu.parcellate(data.view(), map, inverse.view())?;
+    let map = SparseMap { rows: voxels, starts: &starts, at: &list, weights: &weights };
+    let (solved, right) = HeldMap::new(Arc::clone(gpu), &map)?.solve(data.view(), inverse.view())?;
     let own = Array2::from_shape_fn((volumes, parcels), |(l, p)| {
         entries[p].iter().map(|(v, w)| f64::from(*w) * f64::from(data[[l, *v as usize]])).sum::<f64>()
     });

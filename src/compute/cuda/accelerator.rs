@@ -1,0 +1,173 @@
+//! What the program asks of its cards: [`Accelerator`] for all of them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+use rayon::prelude::*;
+
+use super::fault;
+use super::gpu::{Cards, Gpu};
+use super::parcellate::HeldMap;
+use super::ridge::Path;
+use crate::compute::cpu::Spectrum;
+use crate::compute::device::{Accelerator, MapSums, PathFactor, RidgePath, SparseMap};
+use crate::error::{Code, Result};
+use crate::stats::permuter::{FlipFamily, RelabelFamily, Tally};
+
+/// Blocks of columns are never narrower than this.
+pub(super) const FEWEST: usize = 32;
+
+/// Does `range` in blocks of `width`, one after the other, and in narrower ones (down to `fewest`) from where memory runs
+/// out: others may use the card, and what was free a moment ago is taken.
+pub(super) fn in_blocks<T>(
+    range: Range<usize>,
+    (mut width, fewest): (usize, usize),
+    mut work: impl FnMut(Range<usize>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut parts = Vec::new();
+    let mut from = range.start;
+    width = width.clamp(1, range.len().max(1));
+    while from < range.end || parts.is_empty() {
+        let block = from..range.end.min(from + width);
+        match work(block.clone()) {
+            Ok(found) => {
+                from = block.end;
+                parts.push(found);
+            }
+            Err(e) if e.code() == Code::Gp01 && width > fewest => width = (width / 2).max(fewest),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(parts)
+}
+
+impl Gpu {
+    /// Columns of so many bytes that a block may have: a quarter of the free memory, since two streams work at once and the
+    /// next block is copied while one is computed.
+    pub(super) fn most(&self, bytes_each: usize) -> Result<usize> {
+        Ok(((self.memory()?.0 / 4 / bytes_each.max(1) as u64) as usize).max(FEWEST))
+    }
+}
+
+impl Cards {
+    /// Does `total` columns of so many bytes in blocks, side by side on all cards; the parts in order.
+    fn spread<T: Send>(
+        &self,
+        total: usize,
+        bytes_each: usize,
+        work: impl Fn(&Gpu, Range<usize>) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let each = total.div_ceil(self.gpus().len()).max(1);
+        let shares: Vec<(&Gpu, Range<usize>)> = self
+            .gpus()
+            .iter()
+            .enumerate()
+            .map(|(at, gpu)| (&**gpu, (at * each).min(total)..((at + 1) * each).min(total)))
+            .filter(|(_, share)| !share.is_empty())
+            .collect();
+        let parts: Vec<Vec<T>> = shares
+            .into_par_iter()
+            .map(|(gpu, share)| in_blocks(share, (gpu.most(bytes_each)?, FEWEST), |block| work(gpu, block)))
+            .collect::<Result<_>>()?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+}
+
+/// The tallies of members side by side.
+fn beside(parts: Vec<Tally>, permutations: usize) -> Tally {
+    let mut all = Tally { counts: Vec::new(), largest: vec![0.0; permutations] };
+    for part in parts {
+        all.counts.extend(part.counts);
+        all.largest.iter_mut().zip(part.largest).for_each(|(a, b)| *a = a.max(b));
+    }
+    all
+}
+
+impl Accelerator for Cards {
+    fn describe(&self) -> String {
+        let names: Vec<String> =
+            self.gpus().iter().map(|g| format!("{} ({})", g.card().name, g.card().architecture())).collect();
+        names.join(", ")
+    }
+
+    fn eigh(&self, matrix: ArrayView2<'_, f64>) -> Result<Option<Spectrum<f64>>> {
+        self.gpus()[0].eigh(matrix)
+    }
+
+    fn ridge_path(&self, factor: &PathFactor<'_>) -> Result<Box<dyn RidgePath>> {
+        Ok(Box::new(Path::new(self.gpus(), factor)?))
+    }
+
+    fn sign_flips(&self, family: &FlipFamily<'_>) -> Result<Tally> {
+        let (units, members) = family.scaled.dim();
+        let parts = self.spread(members, 8 * (units + 3), |gpu, block| {
+            gpu.sign_flips(&FlipFamily {
+                scaled: family.scaled.slice(s![.., block.clone()]),
+                n: &family.n[block.clone()],
+                least: &family.least[block],
+                ..*family
+            })
+        })?;
+        Ok(beside(parts, family.patterns))
+    }
+
+    fn relabelings(&self, family: &RelabelFamily<'_>) -> Result<Tally> {
+        let (units, outcomes) = family.residuals.dim();
+        let parts = self.spread(outcomes, 8 * (units + 4), |gpu, block| {
+            gpu.relabelings(&RelabelFamily {
+                directions: family.directions.view(),
+                residuals: family.residuals.slice(s![.., block.clone()]),
+                squares: &family.squares[block.clone()],
+                varies: &family.varies[block.clone()],
+                least: &family.least[block],
+                ..*family
+            })
+        })?;
+        Ok(beside(parts, family.orders.len()))
+    }
+
+    fn products(&self, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        let (n, columns) = rows.dim();
+        let parts =
+            self.spread(n, 8 * (n + columns), |gpu, block| gpu.pairwise(rows.slice(s![block, ..]), rows, false))?;
+        let views: Vec<ArrayView2<'_, f64>> = parts.iter().map(|p| p.view()).collect();
+        concatenate(Axis(0), &views).map_err(|e| fault::library("the card", "joining blocks", e))
+    }
+
+    fn sparse_map(&self, map: &SparseMap<'_>) -> Result<Box<dyn MapSums>> {
+        let held = self.gpus().iter().map(|gpu| HeldMap::new(Arc::clone(gpu), map)).collect::<Result<_>>()?;
+        Ok(Box::new(super::parcellate::Maps::new(held)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn blocks_are_halved_where_memory_runs_out_and_nothing_is_done_twice() {
+        let full = || Error::new(Code::Gp01, "the card", "is full");
+        let limited = |most: usize| {
+            in_blocks(10..1010, (400, FEWEST), |block| if block.len() > most { Err(full()) } else { Ok(block) })
+        };
+        for most in [400, 399, 150, FEWEST] {
+            let parts = limited(most).unwrap();
+            assert!(parts.iter().all(|p| p.len() <= most), "{most}");
+            assert_eq!(parts.into_iter().flatten().collect::<Vec<_>>(), (10..1010).collect::<Vec<_>>(), "{most}");
+        }
+        assert_eq!(limited(FEWEST - 1).unwrap_err().code(), Code::Gp01);
+        assert_eq!(in_blocks(0..0, (4, 1), |block| Ok(block.len())).unwrap(), [0], "an empty range is one empty block");
+        let lost = Error::new(Code::Gp02, "the card", "is lost");
+        let mut once = Some(lost);
+        assert_eq!(in_blocks(0..9, (3, 1), |_| Err::<(), _>(once.take().unwrap())).unwrap_err().code(), Code::Gp02);
+    }
+
+    #[test]
+    fn tallies_of_members_are_joined() {
+        let tally = |counts: &[u32], largest: &[f64]| Tally { counts: counts.to_vec(), largest: largest.to_vec() };
+        let all = beside(vec![tally(&[1, 2], &[0.5, 3.0]), tally(&[0], &[f64::INFINITY, 1.0])], 2);
+        assert_eq!(all, tally(&[1, 2, 0], &[f64::INFINITY, 3.0]));
+    }
+}
