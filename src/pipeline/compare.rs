@@ -29,6 +29,7 @@ use super::unique::add_unique;
 use super::units::{self, Fitted, Unit, Units};
 use crate::compare::{Ceiling, Comparison, LayerFit, baselines, ceilings, compare_layer};
 use crate::compute::cpu::{self, single_threaded_blas};
+use crate::compute::device::Offload;
 use crate::encoding::AlphaGrid;
 use crate::encoding::ceiling::SubjectRows;
 use crate::error::{Code, Error, Problems, Result, Warning};

@@ -72,7 +72,7 @@ pub fn share(
         units: &units,
         claims: &claims,
         states: States::new(&prepared, cache, watch),
-        wanted: Metrics::new(&prepared),
+        wanted: Metrics::new(&prepared)?,
         held: None,
         computed: 0,
         watch,
