@@ -60,6 +60,18 @@ pub(super) fn close_calls(
     (0..close.len()).filter(|t| close[*t] > 0.0).collect()
 }
 
+/// Whether rounding may have changed an error: noise that overflowed is noise.
+#[inline(always)]
+fn is_noisy(noise: f64) -> bool {
+    noise > 0.0 || noise.is_nan()
+}
+
+/// Whether an error is certainly above a limit. Nothing is certain about what overflowed.
+#[inline(always)]
+fn is_above(error: f64, limit: f64) -> bool {
+    error > limit
+}
+
 /// The body of [`close_calls`].
 struct CloseCalls<'a, F> {
     errors: ArrayView2<'a, f64>,
@@ -94,8 +106,8 @@ impl<F: Fn(f64, f64) -> f64> pulp::NullaryFnOnce for CloseCalls<'_, F> {
             let best = limit.iter().zip(&its_noise).zip(&choice);
             let values = errors.iter().zip(noise);
             for ((close, ((limit, its_noise), choice)), (e, n)) in close.iter_mut().zip(best).zip(values) {
-                let possible = (*choice != a) & ((*n > 0.0) | (*its_noise > 0.0)) & (e - bound(*n, *e) <= *limit);
-                *close = if possible { 1.0 } else { *close };
+                let noisy = is_noisy(*n) | is_noisy(*its_noise);
+                *close = if (*choice != a) & noisy & !is_above(e - bound(*n, *e), *limit) { 1.0 } else { *close };
             }
         }
     }
@@ -157,6 +169,22 @@ mod tests {
         assert!(with([0.0, 0.01, 0.01]).is_empty());
         assert_eq!(with([0.0, 0.01, 0.1]), [0]);
         assert!(with([0.0; 3]).is_empty(), "exact ties are the tie rule's");
+    }
+
+    /// Held-out rows far outside what the training rows span: float32 overflows where float64 does not.
+    #[test]
+    fn what_overflows_is_a_close_call() {
+        let (nan, most) = (f64::NAN, f64::INFINITY);
+        let bound = |noise: f64, sse: f64| (noise * sse).sqrt();
+        for (errors, noise) in [
+            ([nan, nan, nan], [nan, nan, nan]),
+            ([most, most, most], [most, most, most]),
+            ([most, nan, 2.0], [most, most, 0.1]),
+            ([1e300, nan, most], [most, nan, most]),
+        ] {
+            let column = |values: [f64; 3]| arr1(&values).insert_axis(ndarray::Axis(1));
+            assert_eq!(close_calls(column(errors).view(), column(noise).view(), bound), [0], "{errors:?}");
+        }
     }
 
     #[test]
