@@ -210,6 +210,12 @@ pub fn try_lock(file: &File, shared: bool) -> Result<(), fs::TryLockError> {
     if shared { file.try_lock_shared() } else { file.try_lock() }
 }
 
+/// As [`fs::copy`].
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    admit(Operation::Takes, 0)?;
+    fs::copy(from, to).map(drop)
+}
+
 /// As [`fs::rename`].
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     admit(Operation::Other, 0)?;

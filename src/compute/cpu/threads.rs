@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::os::raw::{c_char, c_int};
 use std::sync::Once;
+use std::sync::OnceLock;
 
 unsafe extern "C" {
     fn openblas_set_num_threads(threads: c_int);
@@ -21,9 +22,12 @@ pub fn single_threaded_blas() {
 
 /// What the linked BLAS says about itself (version, architecture).
 pub fn blas_description() -> String {
-    // SAFETY: returns a pointer to a static NUL-terminated string, or null.
-    unsafe {
+    // OpenBLAS writes the text anew at every call: two calls at once append to each other's.
+    static TEXT: OnceLock<String> = OnceLock::new();
+    // SAFETY: returns a pointer to a static NUL-terminated string, or null; nobody else asks meanwhile.
+    let read = || unsafe {
         let text = openblas_get_config();
         if text.is_null() { "unknown".to_owned() } else { CStr::from_ptr(text).to_string_lossy().trim().to_owned() }
-    }
+    };
+    TEXT.get_or_init(read).clone()
 }

@@ -6,8 +6,8 @@ use super::Run;
 use super::labels::Labels;
 use crate::error::{Result, Warning};
 use crate::features::CONFOUNDS;
-use crate::io::atomic;
 use crate::io::table::{Number, Output, OutputTable, Table, write_batches};
+use crate::io::{atomic, disk};
 
 /// A table with a column `checkpoint`: its name, its other columns of text, and those of whole numbers.
 type Kind = (&'static str, &'static [&'static str], &'static [&'static str]);
@@ -47,7 +47,7 @@ pub(super) fn write(folder: &Path, runs: &[Run], labels: &Labels, regions: bool)
             let file = format!("{name}.{end}");
             let (from, to) = (runs[0].folder.join(&file), folder.join(&file));
             if from.is_file() {
-                std::fs::copy(&from, &to).map_err(|e| atomic::write_error(&to, "copying to", e))?;
+                disk::copy(&from, &to).map_err(|e| atomic::write_error(&to, "copying to", e))?;
             }
         }
     }
