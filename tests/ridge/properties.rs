@@ -257,6 +257,27 @@ fn columns_that_are_nearly_constant_within_folds() {
     }
 }
 
+/// Columns that are 0 on all training rows of some fold, and 1 on the held-out ones: they must not predict anything there,
+/// however large they would be on the scale of what rounding leaves of their spread.
+#[test]
+fn columns_that_are_zero_where_one_trains() {
+    let n = 60;
+    let (mut x, y) = problem(n, 70, 150, 6);
+    for i in 0..n {
+        for column in 0..5 {
+            x[[i, column]] = if i * 5 / n == column { 1.0 } else { 0.0 };
+        }
+    }
+    let folds = folds(n, 5);
+    let plain = cv::plain(x.view(), y.view(), &folds, &grid(), None, &Quiet).unwrap();
+    for precision in [Precision::Double, Precision::Mixed] {
+        let fast = fit(&x, &y, &folds, &grid(), precision);
+        assert_eq!(fast.varying, plain.varying);
+        assert_eq!(fast.chosen, plain.chosen, "{precision:?}");
+        assert!(worst(&fast.predicted, &plain.predicted) < tolerance::SAME_FIT);
+    }
+}
+
 /// One decomposition per training set, whatever the number of responses, targets and alphas.
 #[test]
 fn nothing_shared_is_decomposed_twice() {

@@ -15,7 +15,8 @@ pub(super) struct Space {
     /// Columns less their mean over all rows (rows, features). Z-scores do not depend on an offset, and sums of squares
     /// about training means keep their digits.
     pub(super) x: Array2<f64>,
-    /// Largest absolute value as given, per cell and column.
+    /// Largest absolute value as given or of the column's mean, per cell and column: what a value may be off by after
+    /// centring is a rounding error of these.
     largest: Array2<f64>,
     /// Sum of the centred columns per cell.
     pub(super) sums: Array2<f64>,
@@ -34,14 +35,15 @@ impl Space {
     pub(super) fn new(given: ArrayView2<'_, f64>, rows: &Rows) -> Space {
         let mut x = rows.sorted(given);
         let cells = rows.cells();
+        let mean = x.sum_axis(ndarray::Axis(0)) / x.nrows().max(1) as f64;
         let mut largest = Array2::<f64>::zeros((cells, x.ncols()));
         for cell in 0..cells {
             let mut most = largest.row_mut(cell);
+            most.assign(&mean.mapv(f64::abs));
             for row in x.slice(s![rows.cell(cell), ..]).rows() {
                 most.iter_mut().zip(row).for_each(|(m, v)| *m = m.max(v.abs()));
             }
         }
-        let mean = x.sum_axis(ndarray::Axis(0)) / x.nrows().max(1) as f64;
         x -= &mean;
         let mut sums = Array2::<f64>::zeros((cells, x.ncols()));
         for cell in 0..cells {
