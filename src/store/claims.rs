@@ -115,7 +115,7 @@ impl Claims {
 
 fn names(folder: &Path) -> BTreeSet<String> {
     let all = fs::read_dir(folder).into_iter().flatten().flatten();
-    all.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+    all.map(|e| e.file_name().to_string_lossy().into_owned()).filter(|name| !name.starts_with('.')).collect()
 }
 
 /// The units of a folder that no share has claimed.
@@ -149,7 +149,8 @@ fn spread(folder: &Path, open: &Path, names: &[String]) -> Result<()> {
     let staging = disk::temporary_folder(".tmp-", folder);
     let staging = staging.map_err(|e| write_error(folder, "creating a directory in", e))?;
     readable_by_all(staging.path())?;
-    for name in names {
+    // A folder can be renamed onto an empty one: this one never is, so that nobody spreads tokens again that all are claimed.
+    for name in names.iter().map(String::as_str).chain([".spread"]) {
         let token = staging.path().join(name);
         disk::create_empty(&token).map_err(|e| write_error(&token, "creating", e))?;
     }
@@ -194,6 +195,17 @@ mod tests {
         let held = holdings(dir.path());
         assert_eq!(held.iter().map(|h| h.units.len()).sum::<usize>(), 100);
         assert!(held.iter().all(|h| !h.alive), "all are gone");
+    }
+
+    #[test]
+    fn tokens_are_spread_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = names(3);
+        let claims = Claims::join(dir.path(), Shard::new(1, 2).unwrap(), &all).unwrap();
+        assert!(all.iter().all(|name| claims.claim(name)));
+        // Somebody who saw no tokens because there were none yet, and makes his only now.
+        spread(&dir.path().join(CLAIMS), &claims.open, &all).unwrap();
+        assert!(claims.open().is_empty());
     }
 
     #[test]
