@@ -8,12 +8,15 @@
 //   EMULATED_LOG         a file that gets the name of every kernel that is launched
 #include "emulator.h"
 #include "kernels.inc"
+#include <atomic>
 
 namespace {
 
 const int OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID = 101, BAD_IMAGE = 200, NOT_FOUND = 500, LAUNCH_FAILED = 719;
+// Each library has codes of its own; a caller may take any other for undefined behaviour.
+const int CUBLAS_EXECUTION_FAILED = 13, CUSOLVER_EXECUTION_FAILED = 6;
 std::mutex lock;
-bool lost;
+std::atomic<bool> lost;
 long launches;
 thread_local void* context;
 struct Card {
@@ -144,7 +147,7 @@ int cuLaunchKernel(const Kernel* kernel, unsigned gx, unsigned gy, unsigned gz, 
 {
     std::lock_guard<std::mutex> guard(lock);
     const long most = number("EMULATED_LOSE_AFTER", -1);
-    if (lost || (most >= 0 && launches >= most)) return lost = true, LAUNCH_FAILED;
+    if (lost || (most >= 0 && launches >= most)) return lost.store(true), LAUNCH_FAILED;
     if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || gx > 2147483647u) return 1;
     launches++;
     if (const char* log = std::getenv("EMULATED_LOG"))
@@ -188,7 +191,7 @@ int gemm(int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int ld
             to = *alpha * sum[i] + (*beta == 0 ? T(0) : *beta * to);
         }
     }
-    return status();
+    return lost ? CUBLAS_EXECUTION_FAILED : 0;
 }
 }  // namespace
 
@@ -251,6 +254,6 @@ int cusolverDnDsyevd(void*, int vectors, int upper, int n, double* a, int lda, d
     for (int i = 0; i < n; i++) w[i] = at(order[i], order[i]);
     for (int i = 0; i < n; i++)
         for (int k = 0; k < n; k++) at(k, i) = v[(size_t)order[i] * n + k];
-    return *info = 0, status();
+    return *info = 0, lost ? CUSOLVER_EXECUTION_FAILED : 0;
 }
 }
