@@ -9,7 +9,7 @@
 
 use std::time::Instant;
 
-use ndarray::{Array2, Array3, ArrayView2, Axis};
+use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate, s};
 use rayon::prelude::*;
 
 use super::alphas::AlphaGrid;
@@ -35,9 +35,17 @@ pub struct Stacked {
     pub report: Report,
 }
 
+/// Targets that are mixed at a time, at most all, and the bytes that they take, where `memory` bytes are free: half of them
+/// are left to the engine.
+pub fn width(spaces: usize, folds: usize, rows: usize, targets: usize, memory: u64) -> (usize, u64) {
+    let each = bytes_per_target(spaces, folds, rows);
+    let width = (memory / 2 / each.max(1)).max(1).min(targets as u64) as usize;
+    (width, each * width as u64)
+}
+
 /// Bytes that [`stack`] takes for one target beside what the engine does: inner predictions of all feature spaces for all
 /// folds, their residuals, the fits and the responses.
-pub fn bytes_per_target(spaces: usize, folds: usize, rows: usize) -> u64 {
+fn bytes_per_target(spaces: usize, folds: usize, rows: usize) -> u64 {
     (8 * (rows * (spaces * (folds + 3) + 4) + folds * spaces * (spaces + 4))) as u64
 }
 
@@ -103,6 +111,47 @@ pub fn stack(
     }
     report.mix_seconds += clock.elapsed().as_secs_f64();
     Ok(Stacked { fit, weights, report })
+}
+
+/// The same, as many targets at a time as fit half of [`Options::memory`]. Alphas are to be given: a default grid is widened
+/// for all targets that are fitted at once.
+///
+/// # Errors
+/// As [`stack`].
+pub fn stack_in_blocks(
+    spaces: &[ArrayView2<'_, f64>],
+    y: ArrayView2<'_, f64>,
+    folds: &Folds,
+    grids: &[AlphaGrid],
+    options: &Options,
+    watch: &dyn Watch,
+) -> Result<Stacked> {
+    let memory = options.memory.unwrap_or(u64::MAX);
+    let (width, taken) = width(spaces.len(), folds.count(), y.nrows(), y.ncols(), memory);
+    let options = Options { memory: options.memory.map(|m| m.saturating_sub(taken)), ..options.clone() };
+    let mut whole: Option<Stacked> = None;
+    for first in (0..y.ncols()).step_by(width.max(1)) {
+        let columns = s![.., first..(first + width).min(y.ncols())];
+        let part = stack(spaces, y.slice(columns), folds, grids, &options, watch)?;
+        match &mut whole {
+            None => whole = Some(part),
+            Some(whole) => whole.beside(part),
+        }
+    }
+    whole.map_or_else(|| stack(spaces, y, folds, grids, &options, watch), Ok)
+}
+
+impl Stacked {
+    /// Adds further targets.
+    fn beside(&mut self, other: Stacked) {
+        let of = &other.fit;
+        self.fit.predicted = concatenate![Axis(1), self.fit.predicted, of.predicted];
+        self.fit.train_mean = concatenate![Axis(1), self.fit.train_mean, of.train_mean];
+        self.fit.chosen = concatenate![Axis(1), self.fit.chosen, of.chosen];
+        self.fit.inner_error = concatenate![Axis(1), self.fit.inner_error, of.inner_error];
+        self.weights = concatenate![Axis(2), self.weights, other.weights];
+        self.report.add(&other.report);
+    }
 }
 
 /// The place of the alpha in a grid that may have been widened otherwise than that of the alpha.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::bands::{Search, band_scales, bands_table, read_bands};
 use super::bound::Bound;
-use super::combined::{Combine, Together, weights_table};
+use super::combined::{Together, weights_table};
 use crate::compute::device::{Device, Offload};
 use crate::compute::{self, cpu};
 use crate::encoding::engine::{self, Fitted, Options, Precision, Report, Targets, random_weights};

@@ -39,6 +39,7 @@ mod summary_table;
 mod tables;
 mod target_table;
 mod trials;
+mod together;
 mod unique;
 mod units;
 mod watched;
@@ -47,7 +48,6 @@ mod windows;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use audit::{Audited, audit, check, explained};
-pub use combined::Combine;
 pub use compare::{Finished, compare, compare_demo};
 pub use design::Design;
 pub use destination::Destination;

@@ -12,7 +12,7 @@ use super::rois::RoisSection;
 use super::sections::{EventsSection, ResponsesKind, SeriesSection, StimuliKind};
 use crate::bold::{Filter, Standardize};
 use crate::encoder::{Context, LongText, Pooling};
-use crate::encoding::ScoreName;
+use crate::encoding::{Combine, ScoreName};
 use crate::error::{Code, Error};
 use crate::ids::Digest;
 use crate::io::bounded;
@@ -169,6 +169,9 @@ pub struct FeaturesSection {
     pub context: Option<Context>,
     /// Principal components that each fit is confined to, found on its training rows.
     pub pca: Option<NonZeroUsize>,
+    /// Models of all layers together.
+    #[serde(default)]
+    pub combine: Vec<Combine>,
 }
 
 /// `[encoding]`
