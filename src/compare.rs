@@ -15,8 +15,8 @@ mod units;
 use serde::{Deserialize, Serialize};
 
 pub use best::{BestDifference, NestedBest, ProfileDifference};
-pub use combined::{Combined, CombinedScore, Paired};
 pub use ceiling::{Ceiling, ceilings, share};
+pub use combined::{Combined, CombinedScore, Paired};
 pub use groups::{GroupContrast, GroupDesign, GroupMean, Outcome};
 pub use inference::{ALPHA, Fits, Inference, POWER, Settings, Tests};
 pub use layer::{

@@ -12,51 +12,27 @@
 // Links OpenBLAS.
 extern crate openblas_src;
 
-// Unsafe code lies in `compute` alone, for the calls into BLAS, LAPACK and CUDA.
-#[forbid(unsafe_code)]
 pub mod atlas;
-#[forbid(unsafe_code)]
 pub mod bold;
-#[forbid(unsafe_code)]
 pub mod cli;
-#[forbid(unsafe_code)]
 pub mod compare;
 pub mod compute;
-#[forbid(unsafe_code)]
 pub mod encoder;
-#[forbid(unsafe_code)]
 pub mod encoding;
-#[forbid(unsafe_code)]
 pub mod error;
-#[forbid(unsafe_code)]
 pub mod features;
-#[forbid(unsafe_code)]
 pub mod ids;
-#[forbid(unsafe_code)]
 pub mod io;
-#[forbid(unsafe_code)]
 pub mod pipeline;
-#[forbid(unsafe_code)]
 pub mod plot;
-#[forbid(unsafe_code)]
 pub mod record;
-#[forbid(unsafe_code)]
 pub mod report;
-#[forbid(unsafe_code)]
 pub mod responses;
-#[forbid(unsafe_code)]
 pub mod roi;
-#[forbid(unsafe_code)]
 pub mod stats;
-#[forbid(unsafe_code)]
 pub mod stimuli;
-#[forbid(unsafe_code)]
 pub mod store;
-#[forbid(unsafe_code)]
 pub mod study;
-#[forbid(unsafe_code)]
 pub mod subjects;
-#[forbid(unsafe_code)]
 pub mod visible;
-#[forbid(unsafe_code)]
 pub mod watch;

@@ -23,7 +23,8 @@ fn columns(table: &Path, names: &[&str]) -> Vec<Vec<String>> {
 fn matrix(path: &Path, rows: usize, values: &[f64]) {
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let shape = if values.len() == rows { format!("({rows},)") } else { format!("({rows}, {})", values.len() / rows) };
-    std::fs::write(path, npy(&format!("{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"), &bytes)).unwrap();
+    std::fs::write(path, npy(&format!("{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"), &bytes))
+        .unwrap();
 }
 
 /// A study whose folds a column gives, so that plain arrays can have the same.
@@ -69,13 +70,19 @@ fn combined_layers_score_as_their_arrays_do() {
     assert!((sum("m") - 1.0).abs() < 1e-9 && (sum("u") - 1.0).abs() < 1e-9, "{mixed:?}");
 
     let mut command = brainscore();
-    done(command.arg("extract").arg(&model).arg("--texts").arg(study.path("stimuli.csv")).arg("--out").arg(study.path("x")));
+    done(
+        command
+            .arg("extract")
+            .arg(&model)
+            .arg("--texts")
+            .arg(study.path("stimuli.csv"))
+            .arg("--out")
+            .arg(study.path("x")),
+    );
     let states = std::fs::read(study.path("x/features.npy")).unwrap();
     let header = 10 + u16::from_le_bytes([states[8], states[9]]) as usize;
-    let values: Vec<f64> = states[header..]
-        .chunks_exact(4)
-        .map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-        .collect();
+    let values: Vec<f64> =
+        states[header..].chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect();
     let mut fit = brainscore();
     fit.arg("fit").args(["--precision", "double", "--threads", "2", "--combine", "concat,stack"]);
     for layer in 0..2 {
@@ -86,7 +93,8 @@ fn combined_layers_score_as_their_arrays_do() {
     for subject in ["p1", "p2"] {
         let rows = columns(&study.path("responses.csv"), &["subject", "a", "b", "c"]);
         let own = rows.iter().filter(|row| row[0] == subject);
-        let y: Vec<f64> = own.flat_map(|row| row[1..].iter().map(|v| v.parse().unwrap()).collect::<Vec<f64>>()).collect();
+        let y: Vec<f64> =
+            own.flat_map(|row| row[1..].iter().map(|v| v.parse().unwrap()).collect::<Vec<f64>>()).collect();
         let file = study.path(&format!("{subject}.npy"));
         matrix(&file, 30, &y);
         fit.arg("--y").arg(file);

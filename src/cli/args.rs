@@ -6,9 +6,9 @@ use clap_complete::Shell;
 
 use crate::compute::device::Device;
 use crate::encoder::{Context, LongText, Pooling};
+use crate::encoding::Combine;
 use crate::encoding::MetricName;
 use crate::encoding::engine::Precision;
-use crate::encoding::Combine;
 use crate::pipeline::Want;
 use crate::store::Shard;
 use crate::study::{FoldKind, UniqueLayers};

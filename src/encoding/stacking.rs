@@ -63,6 +63,7 @@ pub fn stack(
     watch: &dyn Watch,
 ) -> Result<Stacked> {
     assert!(!spaces.is_empty() && spaces.len() == grids.len(), "something to mix, and alphas for each");
+    assert!(options.sharing.is_none(), "decompositions belong to one feature space");
     let mut fits = Vec::with_capacity(spaces.len());
     let mut inner = Vec::with_capacity(spaces.len());
     let mut report = Report::default();
@@ -95,6 +96,11 @@ pub fn stack(
         }
     }
     let mut fit = fits[0].clone();
+    // Grids may have been widened one way or another, all of them along the same values.
+    let mut values: Vec<f64> = fits.iter().flat_map(|f| f.grid.values.iter().copied()).collect();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    fit.grid = AlphaGrid { values, given: fit.grid.given };
     for fold in 0..k {
         for t in 0..targets {
             let own = weights.index_axis(Axis(0), fold);
@@ -104,7 +110,8 @@ pub fn stack(
                 fit.predicted[[row, t]] = fits.iter().zip(own).map(|(fit, w)| w * fit.predicted[[row, t]]).sum();
             }
             let alpha = fits[heaviest].grid.values[fits[heaviest].chosen[[fold, t]]];
-            fit.chosen[[fold, t]] = at_or_near(&fit.grid, alpha);
+            // A value of the grid: it is one of those that the grid was made of.
+            fit.chosen[[fold, t]] = fit.grid.values.partition_point(|v| *v < alpha);
             fit.inner_error[[fold, t]] = fits[heaviest].inner_error[[fold, t]];
         }
         fit.varying[fold] = fits.iter().map(|f| f.varying[fold]).max().unwrap_or(0);
@@ -152,13 +159,6 @@ impl Stacked {
         self.weights = concatenate![Axis(2), self.weights, other.weights];
         self.report.add(&other.report);
     }
-}
-
-/// The place of the alpha in a grid that may have been widened otherwise than that of the alpha.
-fn at_or_near(grid: &AlphaGrid, alpha: f64) -> usize {
-    let distance = |a: f64| (a / alpha).ln().abs();
-    (0..grid.values.len())
-        .fold(0, |best, i| if distance(grid.values[i]) < distance(grid.values[best]) { i } else { best })
 }
 
 /// `min wᵀ R w` over the simplex, R the products of residuals: accelerated projected gradient (Beck & Teboulle 2009, SIAM

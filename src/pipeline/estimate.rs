@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::maps::atlas_of;
 use super::preflight::{OpenCheckpoint, Prepared};
 use crate::compute::cpu::{self, Real};
+use crate::encoding::Combine;
 use crate::encoding::engine::{Precision, Size};
 use crate::study::{BOOTSTRAP_DRAWS, UniqueLayers};
 

@@ -62,7 +62,9 @@ const BAND_SEED: u64 = 0;
 pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch) -> Result<SpaceFit> {
     let options = Options { components: components(prepared, features), ..fit_options(prepared) };
     fit_cohorts(prepared, &[features], &|one| {
-        let options = Options { sharing: one.sharing, ..options.clone() };
+        // What is shared has a quarter of the memory.
+        let memory = options.memory.map(|m| if one.sharing.is_some() { m - m / 4 } else { m });
+        let options = Options { sharing: one.sharing, memory, ..options.clone() };
         engine::fit(one.x, one.y, one.folds, &prepared.plan.alphas, &options, watch).map(|(fit, _)| fit)
     })
 }

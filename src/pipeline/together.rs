@@ -16,14 +16,13 @@ use super::units::{Unit, Units};
 use crate::compare::{Comparison, LayerFit, Paired, compare_layer};
 use crate::encoding::engine::{self, Options};
 use crate::encoding::stacking::stack_in_blocks;
-use crate::encoding::{AlphaGrid, Combine};
+use crate::encoding::{AlphaGrid, Combine, FoldSpec};
 use crate::error::Result;
 use crate::features::FeatureSpace;
 use crate::ids::Layer;
 use crate::io::binary::binary;
 use crate::io::table::{Output, OutputTable};
 use crate::stats::bootstrap::Resamples;
-use crate::study::FoldSpec;
 use crate::watch::Watch;
 
 /// The layers of a checkpoint as one model.
@@ -62,10 +61,7 @@ pub(super) fn together_fit(
             let mixed = stack_in_blocks(&views, one.y, one.folds, &searched, &options, watch)?;
             let (folds, _, targets) = mixed.weights.dim();
             let sums = mixed.weights.sum_axis(Axis(0)).sum_axis(Axis(1)).to_vec();
-            weights
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((one.number, (folds * targets) as f64, sums));
+            weights.lock().unwrap_or_else(PoisonError::into_inner).push((one.number, (folds * targets) as f64, sums));
             Ok(mixed.fit)
         }
     })?;
@@ -140,9 +136,8 @@ pub(super) fn write(folder: &Path, comparison: &Comparison, folds: FoldSpec) -> 
     let gain = |at: usize| Some(rows[at].1.gain);
     let difference = |at: usize| rows[at].1.difference;
     let value = |paired: Option<Paired>| paired.and_then(|p| p.difference.value());
-    let end = |paired: Option<Paired>, high: bool| {
-        paired.and_then(|p| p.interval).map(|i| if high { i.1 } else { i.0 })
-    };
+    let end =
+        |paired: Option<Paired>, high: bool| paired.and_then(|p| p.interval).map(|i| if high { i.1 } else { i.0 });
     let mut table = OutputTable::new(vec![
         ("model", Output::Text(rows.iter().map(|(c, _)| c.model.as_str().to_owned()).collect())),
         ("checkpoint", Output::Text(rows.iter().map(|(c, _)| c.checkpoint.clone()).collect())),

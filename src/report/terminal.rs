@@ -72,9 +72,11 @@ pub(super) fn summary(record: &RunRecord) -> String {
             number::interval(score.interval),
             "-".to_owned(),
             "-".to_owned(),
-            score.gain.difference.value().map_or("-".to_owned(), |by| {
-                format!("{} {}", signed(by), number::interval(score.gain.interval))
-            }),
+            score
+                .gain
+                .difference
+                .value()
+                .map_or("-".to_owned(), |by| format!("{} {}", signed(by), number::interval(score.gain.interval))),
             "-".to_owned(),
         ]);
     }

@@ -347,6 +347,17 @@ mod tests {
     }
 
     #[test]
+    fn features_may_be_confined_and_combined() {
+        let text = format!(
+            "{MINIMAL}[features]\npooling = \"cls\"\nlong_text = \"window\"\ncontext = \"full\"\npca = 5\ncombine = [\"stack\"]\n"
+        );
+        let features = StudySpec::parse(&text, Path::new("study.toml")).unwrap().features;
+        assert_eq!((features.pca.map(NonZeroUsize::get), features.combine), (Some(5), vec![Combine::Stack]));
+        let message = refused(&format!("{MINIMAL}[features]\ncombine = [\"both\"]\n")).remove(0);
+        assert!(message.contains("both") && message.contains("concat"), "{message}");
+    }
+
+    #[test]
     fn all_unknown_keys_are_named_with_place_and_nearest() {
         let messages = refused(&format!("{MINIMAL}[encodign]\nk = 5\n[features]\npoolin = \"mean\"\n"));
         assert_eq!(messages.len(), 2);

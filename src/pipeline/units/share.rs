@@ -132,9 +132,8 @@ impl Worker<'_> {
             let fresh = || find(&|t| !t.fits.is_empty() && t.fits.iter().all(open));
             let begun = || find(&|t| doable(&t.weights) || t.fits.iter().any(doable));
             let fitted = |t: &Tokens| t.fits.iter().all(|fit| now.finished.contains(&fit.name));
-            let joint = || {
-                find(&|t| fitted(t) && (t.joint.iter().any(doable) || t.together.iter().any(|(_, t)| doable(t))))
-            };
+            let joint =
+                || find(&|t| fitted(t) && (t.joint.iter().any(doable) || t.together.iter().any(|(_, t)| doable(t))));
             let (checkpoint, helping) = match (resumed().or_else(fresh), begun(), joint()) {
                 (Some(own), ..) => (own, false),
                 (None, Some(other), _) => (other, true),
