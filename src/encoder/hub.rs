@@ -35,7 +35,7 @@ pub(crate) fn fetch(id: &str, revision: &str, weights: bool) -> Result<PathBuf> 
         // Before the vocabulary that it belongs to: one in the cache says that the hub was asked for its settings.
         let asked = |files: &&[&str]| files.iter().all(|file| hub.cache.get(file).is_some());
         if let Err(e) = hub.ask(SETTINGS)
-            && !TOKENIZERS.iter().any(|files| asked(files))
+            && !TOKENIZERS.iter().any(asked)
         {
             return Err(e);
         }
