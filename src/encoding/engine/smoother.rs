@@ -46,11 +46,9 @@ struct HeldOut {
 impl Smoothers {
     /// Whether a training set is searched in this way.
     pub(super) fn suit<T>(factor: &Factor<T>, targets: usize) -> bool {
-        let rows = factor.projected.nrows();
-        matches!(factor.side, Side::Rows)
-            && factor.vectors.nrows() <= MOST_ROWS
-            && targets > rows
-            && !factor.values.is_empty()
+        let (rows, k) = (factor.vectors.nrows(), factor.values.len());
+        // Of few components Q is small, and a product with it cheaper than one with the responses.
+        matches!(factor.side, Side::Rows) && rows <= MOST_ROWS && 2 * k > rows && targets > factor.projected.nrows()
     }
 
     /// From the factors of the inner training sets; `held_out` gives the folds that each leaves out (validation, outer,
@@ -173,14 +171,15 @@ mod tests {
     use crate::encoding::engine::system::System;
 
     #[test]
-    fn few_rows_are_searched_by_smoothers_and_few_components_of_many_rows_are_not() {
+    fn few_rows_are_searched_by_smoothers_and_few_components_are_not() {
         let suit = |rows: usize, components: Option<usize>| {
-            let x = Array2::from_shape_fn((rows, 12), |(i, j)| ((i * 37 + j * 101 + i * j * 13) % 97) as f64);
+            let x = Array2::from_shape_fn((rows, 500), |(i, j)| ((i + 1) * (j + 3) * 7919 % 10_007) as f64);
             let rows = Rows::new(&Folds::from_labels(&(0..rows).map(|i| i * 5 / rows).collect::<Vec<_>>()));
             let system = System::<f64>::new(&Space::new(x.view(), &rows), &rows, None, &[0, 1], None, None, false);
             Smoothers::suit(&System { components, ..system }.factor().unwrap(), 5000)
         };
-        assert!(suit(400, None) && suit(400, Some(5)), "240 training rows");
-        assert!(!suit(500, None) && !suit(500, Some(5)), "300 training rows");
+        assert!(suit(60, None) && !suit(60, Some(5)), "36 training rows");
+        assert!(suit(400, None) && !suit(400, Some(5)), "240 training rows");
+        assert!(!suit(500, None), "300 training rows");
     }
 }
