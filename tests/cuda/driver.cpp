@@ -2,6 +2,7 @@
 //
 // The program under test finds it as it finds NVIDIA's, through the loader's path. Only what the program calls is here.
 //   EMULATED_DEVICES     number of cards (1)
+//   EMULATED_NAME        the name of all of them (Emulated card N)
 //   EMULATED_MEMORY      bytes per card (1 GiB); what does not fit is out of memory
 //   EMULATED_LOSE_AFTER  so many launches succeed, then the card is lost
 //   EMULATED_ORDER       forward or reverse: the order of threads and blocks
@@ -64,7 +65,8 @@ int cuDeviceGetCount(int* count) { return *count = devices(), 0; }
 int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, ordinal < devices() ? 0 : INVALID; }
 int cuDeviceGetName(char* name, int length, int device)
 {
-    std::snprintf(name, length, "Emulated card %d", device);
+    const char* given = std::getenv("EMULATED_NAME");
+    std::snprintf(name, length, given ? given : "Emulated card %d", device);
     return 0;
 }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = memory(), 0; }
