@@ -65,6 +65,15 @@ struct Heads<'a> {
     heads: usize,
 }
 
+/// DeBERTa's terms of a part: (heads, n, reach) of every text, as far as they take part.
+#[derive(Default)]
+struct OfPlaces {
+    to: Option<CudaSlice<f32>>,
+    from: Option<CudaSlice<f32>>,
+    /// The row of every distance, and the place of the distance 0.
+    places: Option<(CudaSlice<i32>, i32)>,
+}
+
 /// What each token attends to, (tokens, heads · size); at most `most` scores and terms at a time.
 pub(super) fn run(gpu: &Gpu, lane: &Lane, qkv: &Matrix, attending: &Attending<'_>, most: usize) -> Result<Matrix> {
     let &Attending { ends, heads, groups, size, .. } = attending;
@@ -135,7 +144,7 @@ impl Job<'_> {
         let (queries, keys, v) = (part(0, heads), part(heads, groups), part(heads + groups, groups));
         let mut all = self.lane.room::<f32>(scores)?;
         self.scores(&queries, &keys, false, &mut all)?;
-        let (mut to, mut from, mut places) = (None, None, None);
+        let mut of = OfPlaces::default();
         if let ScoreTerms::Disentangled { positions, to: with_to, from: with_from, places: rows } = self.attending.terms
         {
             let term = |of: &Heads<'_>, which: usize| {
@@ -143,12 +152,12 @@ impl Job<'_> {
                 let table = Heads { matrix: positions, first_column: which * heads * size, heads };
                 self.scores(of, &table, true, &mut term).map(|()| term)
             };
-            to = with_to.then(|| term(&queries, 0)).transpose()?;
-            from = with_from.then(|| term(&keys, usize::from(with_to))).transpose()?;
+            of.to = with_to.then(|| term(&queries, 0)).transpose()?;
+            of.from = with_from.then(|| term(&keys, usize::from(with_to))).transpose()?;
             let rows: Vec<i32> = rows.iter().map(|r| extent(*r)).collect::<Result<_>>()?;
-            places = Some((self.lane.upload(&rows)?, extent(rows.len() / 2)?));
+            of.places = Some((self.lane.upload(&rows)?, extent(rows.len() / 2)?));
         }
-        self.softmax(&mut all, text_of, tokens, (to.as_ref(), from.as_ref(), places.as_ref()))?;
+        self.softmax(&mut all, text_of, tokens, &of)?;
         self.context(&all, &v, out)
     }
 
@@ -181,7 +190,7 @@ impl Job<'_> {
         scores: &mut CudaSlice<f32>,
         text_of: &CudaSlice<i32>,
         tokens: usize,
-        (to, from, places): (Option<&CudaSlice<f32>>, Option<&CudaSlice<f32>>, Option<&(CudaSlice<i32>, i32)>),
+        of: &OfPlaces,
     ) -> Result<()> {
         let (mask, window) = match self.attending.mask {
             Mask::Full => (0, 0),
@@ -204,13 +213,13 @@ impl Job<'_> {
                     Some((bias, longest)) => launch.arg(*bias).arg(longest),
                     None => launch.arg(NOTHING).arg(&none),
                 };
-                for term in [to, from] {
+                for term in [&of.to, &of.from] {
                     match term {
                         Some(term) => launch.arg(term),
                         None => launch.arg(NOTHING),
                     };
                 }
-                match places {
+                match &of.places {
                     Some((places, middle)) => launch.arg(places).arg(middle),
                     None => launch.arg(NOTHING).arg(&none),
                 };
