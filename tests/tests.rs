@@ -36,6 +36,7 @@ mod runs;
 mod shards;
 mod states;
 mod support;
+mod together;
 mod tokenizers;
 mod tolerance;
 mod trust;
