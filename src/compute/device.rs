@@ -1,8 +1,8 @@
 //! Which device computes, and what is asked of one that is not the CPU.
 //!
 //! A task goes to a card where it is worth the way there and back: permutations, products of rows and encoders from
-//! [`LEAST_WORK`] multiplications on, some milliseconds of the CPU's; decompositions by their order, maps by their weights per voxel. The
-//! search of alphas always does. Nobody has measured the break-even on a card yet.
+//! [`LEAST_WORK`] multiplications on, some milliseconds of the CPU's; decompositions by their order, maps by their weights per
+//! voxel. The search of alphas always does. Nobody has measured the break-even on a card yet.
 
 use std::fmt::{self, Debug};
 use std::ops::Range;
