@@ -110,7 +110,7 @@ impl RunDir {
         RunDir::check_as(target, overwrite, owned)?;
         let (parent, name) = parent_and_name(target)?;
         let lock = alone(&parent, name, target)?;
-        // Somebody may have finished between the check and the lock.
+        // Somebody may have finished between the check and the lock, and an old output may be back.
         RunDir::check_as(target, overwrite, owned)?;
         let partial = partial(name);
         let staging = disk::temporary_folder(&partial, &parent)
@@ -182,9 +182,14 @@ impl Drop for RunDir {
     }
 }
 
-/// The lock of an output place. What killed processes left beside it goes.
+/// The lock of an output place. What killed processes left beside it goes, but for an old output.
 fn alone(parent: &Path, name: &OsStr, target: &Path) -> Result<Lock> {
     let lock = Lock::alone(&lock_of(parent, name), target, "is being written by ")?;
+    // Where two folders cannot be exchanged at once, a run that is killed in between leaves the old output beside its place.
+    let aside = parent.join(format!(".{}.old", name.to_string_lossy()));
+    if lock.is_real() && aside.is_dir() && fs::symlink_metadata(target).is_err() {
+        disk::rename(&aside, target).map_err(|e| write_error(target, "putting back", e))?;
+    }
     let leftovers = [partial(name), format!(".{}.units-", name.to_string_lossy())];
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         // Without a lock what looks left over may be somebody's work.
@@ -281,6 +286,10 @@ pub const RUN_ENTRIES: &[&str] = &[
     "metrics.parquet",
     "groups.csv",
     "groups.parquet",
+    "combined.csv",
+    "combined.parquet",
+    "stack.csv",
+    "stack.parquet",
     "summary.csv",
     "summary.parquet",
     "trends.csv",
@@ -375,6 +384,20 @@ mod tests {
         assert_eq!(fit(false).unwrap_err().code(), Code::Od01);
         fit(true).unwrap();
         assert_eq!(finish(&target, true, "x").unwrap_err().code(), Code::Od01, "a run never replaces a fit");
+    }
+
+    /// What a run leaves that is killed while it moves the old output aside.
+    #[test]
+    fn an_output_that_was_moved_aside_is_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        finish(&target, false, "old").unwrap();
+        fs::rename(&target, dir.path().join(".out.old")).unwrap();
+        assert_eq!(finish(&target, false, "new").unwrap_err().code(), Code::Od01, "there is a run");
+        assert_eq!(fs::read_to_string(target.join(RECORD)).unwrap(), "old");
+        finish(&target, true, "new").unwrap();
+        assert_eq!(fs::read_to_string(target.join(RECORD)).unwrap(), "new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
