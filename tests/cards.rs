@@ -108,6 +108,41 @@ fn permutations_and_products_are_the_same_on_cards() {
     assert!(!study.path("failed").exists());
 }
 
+/// A card that is lost in a share: whoever makes the results hears of it.
+#[test]
+fn a_card_that_a_share_lost_is_told_by_the_merge() {
+    let Some(driver) = driver() else { return };
+    let study = TinyStudy::new();
+    let model = study.path("model").display().to_string();
+    let share = |mut command: Command, out: &str| {
+        command.args(["compare", &model, &format!("u=untrained:1:{model}"), "--device", "auto", "--shard", "1/1"]);
+        command.args(["--threads", "1", "--unique", "none", "--study"]).arg(study.path("study.toml"));
+        command.arg("--out").arg(study.path(out)).output().unwrap()
+    };
+    let one = ("EMULATED_DEVICES", "1");
+    let (output, kernels) = launched(driver, &[one], |command| share(command, "whole"));
+    assert!(output.status.success(), "{output:?}");
+    // In the middle: some units are the card's.
+    let half = (kernels.lines().count() / 2).to_string();
+    let output = share(emulated(driver, &[one, ("EMULATED_LOSE_AFTER", &half)]), "out");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("computed on the CPU") && said.contains("[GP-02]"), "{said}");
+    let mut merge = emulated(driver, &[one]);
+    let output = merge.arg("merge").arg(study.path("out")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let record: Value = serde_json::from_str(&study.read("out/run.json")).unwrap();
+    let told: Vec<&Value> = record["warnings"].as_array().unwrap().iter().filter(|w| w["code"] == "UN-04").collect();
+    let text = told.first().map_or("", |w| w["message"].as_str().unwrap());
+    assert!(
+        told.len() == 1
+            && text.contains("units come from processes whose cards had failed: ")
+            && text.contains("[GP-02]"),
+        "{record:#}"
+    );
+    let count: usize = text.split(' ').next().unwrap().parse().unwrap();
+    assert!((1..6).contains(&count), "{text}");
+}
+
 /// Twelve maps that all reach every voxel, and ten volumes.
 #[test]
 fn parcels_are_the_same_on_cards() {

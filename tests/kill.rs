@@ -24,8 +24,6 @@ const TIMED: [&str; 3] = ["run.json", "report.html", "report.md"];
 struct Job {
     folder: tempfile::TempDir,
     arguments: Vec<String>,
-    /// Whether the program can go on with what a killed run had done.
-    resumes: bool,
     demo: bool,
 }
 
@@ -45,9 +43,7 @@ impl Job {
                 vec![format!("m={here}/model"), "--study".to_owned(), format!("{here}/study.toml")]
             }
         };
-        let help = brainscore().args(["compare", "--help"]).output().unwrap();
-        let resumes = String::from_utf8_lossy(&help.stdout).contains("--resume");
-        Job { folder: hostile_dir(), arguments, resumes, demo }
+        Job { folder: hostile_dir(), arguments, demo }
     }
 
     fn command(&self, out: &str, resume: bool) -> Command {
@@ -121,14 +117,14 @@ fn killed_runs_leave_whole_results_or_none() {
     let whole_run = started.elapsed();
     let out = job.folder.path().join("out");
     let mut rng = ChaCha8Rng::seed_from_u64(9);
-    let (mut killed, mut whole, mut resumed, mut redone) = (0, 0, 0, 0);
+    let (mut killed, mut whole, mut resumed) = (0, 0, 0);
     for number in 0..kills {
         // Every third run starts with an empty cache, so that kills fall into the forward passes, too.
         if number % 3 == 0 && !job.demo {
             std::fs::remove_dir_all(job.folder.path().join("cache")).ok();
         }
         // Kills come in chains: a run that goes on with the work of a killed one may be killed itself.
-        let go_on = job.resumes && number % 2 == 1;
+        let go_on = number % 2 == 1;
         let moment = whole_run.mul_f64(rng.random_range(0.0..1.05));
         let mut child = job.command("out", go_on).spawn().unwrap();
         killed += usize::from(kill_after(&mut child, moment));
@@ -139,25 +135,24 @@ fn killed_runs_leave_whole_results_or_none() {
             assert!(brainscore().arg("report").arg(&out).output().unwrap().status.success(), "kill {number}");
             std::fs::remove_dir_all(&out).unwrap();
         } else {
-            assert!(job.resumes || !out.exists(), "kill {number} left half an output: {:?}", job.read("out").keys());
-            // Now and then the work is brought to its end: from where it was, or from the beginning.
+            assert!(!out.exists(), "kill {number} left half an output: {:?}", job.read("out").keys());
+            // Now and then the work is brought to its end from where it was.
             if number % 4 == 3 {
-                let wrong = differences(&job.run("out", job.resumes), &expected, &out);
+                let wrong = differences(&job.run("out", true), &expected, &out);
                 assert!(wrong.is_empty(), "after kill {number}: {wrong:?}");
                 std::fs::remove_dir_all(&out).unwrap();
-                if job.resumes { resumed += 1 } else { redone += 1 }
+                resumed += 1;
             }
         }
         if !job.demo {
             assert_eq!(job.damaged_entries(), "0 damaged removed", "kill {number} after {moment:?}");
         }
     }
-    let wrong = differences(&job.run("out", job.resumes && out.exists()), &expected, &out);
+    let wrong = differences(&job.run("out", false), &expected, &out);
     assert!(wrong.is_empty(), "at the end: {wrong:?}");
     let left: Vec<String> = listing(job.folder.path()).into_iter().filter(|n| n.starts_with('.')).collect();
     assert!(left.is_empty(), "{left:?}");
     println!(
-        "{kills} runs of {whole_run:.1?}: {killed} killed, {whole} whole outputs, {resumed} resumed and {redone} begun anew to \
-         the same bytes; 0 corrupt outputs, 0 bad cache entries"
+        "{kills} runs of {whole_run:.1?}: {killed} killed, {whole} whole outputs, {resumed} resumed to the same bytes; 0 corrupt outputs, 0 bad cache entries"
     );
 }

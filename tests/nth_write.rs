@@ -96,7 +96,7 @@ fn survive(writer: &Writer<'_>) -> u64 {
             drop(faulty);
             // Finished units stay for --resume. A lock that could not be asked for may be somebody's: the next run removes it.
             let lock = |name: &str| fault == Fault::Broken && name.ends_with(".lock");
-            let unit = |name: &str| name.starts_with(".out.units") || lock(name);
+            let unit = |name: &str| name == ".out.units" || name.starts_with(".out.units/") || lock(name);
             let found: Files = files(folder.path()).into_iter().filter(|(name, _)| !unit(name)).collect();
             let hidden: Vec<_> =
                 listing(folder.path()).into_iter().filter(|n| n.starts_with('.') && !unit(n)).collect();

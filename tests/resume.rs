@@ -190,6 +190,33 @@ fn a_finished_run_is_told_from_another() {
     assert_eq!(codes_of(&refused), ["OD-01"]);
 }
 
+/// A kill between the last rename and the removal of the units: whoever looks next removes them, and nobody else's.
+#[test]
+fn units_that_outlived_their_run_go() {
+    let study = TinyStudy::new();
+    let (own, kept) = (study.path(".out.units"), study.path("kept"));
+    interrupted(&study, 5);
+    std::fs::create_dir(&kept).unwrap();
+    let copy = |from: &Path, to: &Path| {
+        std::fs::create_dir_all(to).unwrap();
+        for name in listing(from) {
+            std::fs::copy(from.join(&name), to.join(&name)).unwrap();
+        }
+    };
+    copy(&own, &kept);
+    run(&study, &Overrides::default(), (true, false), &Quiet).unwrap();
+    copy(&kept, &own);
+    std::fs::create_dir(study.path(".out.units-half")).unwrap();
+    assert!(run(&study, &Overrides::default(), (true, false), &Quiet).unwrap().before);
+    assert!(!own.exists() && !study.path(".out.units-half").exists());
+    // Somebody who had begun to replace the run by another one may want to go on.
+    copy(&kept, &own);
+    let plan = std::fs::read_to_string(own.join("plan.json")).unwrap();
+    std::fs::write(own.join("plan.json"), plan.replacen("\"0 1\"", "\"1\"", 1)).unwrap();
+    assert!(run(&study, &Overrides::default(), (true, false), &Quiet).unwrap().before);
+    assert!(own.exists());
+}
+
 /// The demo, killed again and again without warning.
 #[cfg(unix)]
 #[test]

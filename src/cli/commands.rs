@@ -173,7 +173,7 @@ pub(super) fn compare(args: CompareArgs, missing: Missing) -> Result<Option<Stat
         None => pipeline::compare_demo(&to, &overrides, &progress)?,
     };
     if finished.before {
-        note(&format!("{} is finished: this plan made it, nothing is to be done", finished.folder.display()));
+        note(&super::shards::finished(&finished.folder));
     }
     warnings(&finished.record.warnings);
     if args.shared.json {

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::messages::printable;
 use crate::compute::cpu::peak_memory;
 use crate::error::{Code, Error, Result};
 use crate::io::disk;
+use crate::visible::visible;
 
 struct Log {
     file: Mutex<File>,
@@ -44,13 +44,18 @@ pub(super) fn open(path: &Path) -> Result<()> {
 }
 
 /// Appends a line, if there is a log. A log that cannot be written any more is no reason to stop.
-pub(super) fn line(text: &str) {
+fn line(text: &str) {
     let Some(log) = LOG.get() else { return };
     let Ok(mut file) = log.file.lock() else { return };
-    for part in printable(text).split('\n') {
-        // In one write: other processes append to the same file.
-        let whole = format!("{}  {part}\n", utc(SystemTime::now()));
-        file.write_all(whole.as_bytes()).ok();
+    // In one write: other processes append to the same file.
+    let whole = format!("{}  {}\n", utc(SystemTime::now()), visible(text));
+    file.write_all(whole.as_bytes()).ok();
+}
+
+/// Appends what people are told. Its further lines are marked: a name that holds line ends makes no lines of its own.
+pub(super) fn note(text: &str) {
+    for (number, part) in text.split('\n').enumerate() {
+        line(&format!("{}{part}", if number == 0 { "" } else { "| " }));
     }
 }
 

@@ -35,7 +35,7 @@ fn unsaid() -> Option<Error> {
 /// Prints a line to standard error.
 pub(super) fn note(text: &str) {
     writeln!(std::io::stderr().lock(), "{}", printable(text)).ok();
-    super::log::line(text);
+    super::log::note(text);
 }
 
 /// Prints every problem, one line each.
@@ -67,7 +67,8 @@ pub(super) fn report_panics() {
         let text = text.downcast_ref::<&str>().map(|s| (*s).to_owned());
         let text = text.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_default();
         note(&format!(
-            "error: brainscore {} stopped on a defect of its own at {place}: {text}. Please report this line; nothing was written.",
+            "error: brainscore {} stopped on a defect of its own at {place}: {text}. Please report this line. Unfinished results are gone; finished \
+             units of a comparison, if any, stay for --resume.",
             env!("CARGO_PKG_VERSION")
         ));
     }));

@@ -50,7 +50,7 @@ impl Watch for Progress {
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
         }
-        bar.set_message(super::messages::printable(stage));
+        bar.set_message(crate::visible::visible(stage).into_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         if let Ok(mut slot) = self.bar.lock() {
             *slot = bar;

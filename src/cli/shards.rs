@@ -4,13 +4,13 @@ use clap::{Parser, ValueHint};
 use serde_json::json;
 
 use super::args::{Args, Command, CompareArgs};
-use super::commands::{compare, open_cache, overrides, plan, threads};
+use super::commands::{compare, open_cache, overrides, plan, threads, warnings};
 use super::messages::{note, say};
 use super::progress::Progress;
 use crate::error::{Code, Error, Problems, Status};
 use crate::pipeline::{self, Destination, Missing, Resume};
-use crate::store::{self, RECORD, Shard, UnitFolder};
-use crate::study::Overrides;
+use crate::store::{self, RECORD, RunDir, Shard, UnitFolder};
+use crate::study::{Overrides, Plan};
 
 pub(super) const MERGE_EXAMPLES: &str = "\
 Examples:
@@ -49,33 +49,38 @@ pub(super) fn command() -> Option<store::Command> {
     Some(store::Command { directory, arguments: arguments? })
 }
 
-/// Computes one share of a comparison.
-pub(super) fn share(args: &CompareArgs, shard: Shard) -> Result<Option<Status>, Problems> {
+/// Starts the threads of a comparison that other processes take part in; its command line and its plan.
+pub(super) fn planned(args: &CompareArgs) -> Result<(store::Command, Plan), Problems> {
     threads(args.shared.threads)?;
     let Some(command) = command() else {
         return Err(Error::new(Code::Fl02, "the command line", "holds a name that is no Unicode text")
-            .expected("names that can be written down for `brainscore merge`")
+            .expected("names that can be written down for other processes")
             .into());
     };
-    let overrides = comparison(args);
-    // INVARIANT: clap asks for --study unless --demo is given, and refuses --demo beside --shard.
+    // INVARIANT: clap asks for --study unless --demo is given, which neither --shard nor `slurm` takes.
     let study = args.study.as_deref().expect("a study");
-    let plan = plan(&args.checkpoints, &args.list, study, &overrides)?;
+    Ok((command, plan(&args.checkpoints, &args.list, study, &comparison(args))?))
+}
+
+/// Computes one share of a comparison. Its status is that of its own work: what is left out makes that of `merge`.
+pub(super) fn share(args: &CompareArgs, shard: Shard) -> Result<Option<Status>, Problems> {
+    let (command, plan) = planned(args)?;
     let cache = open_cache(&args.cache)?;
     let resume = Resume { wanted: true, missing: Missing::Compute, command: Some(command) };
     let to = Destination { out: &args.out, overwrite: args.overwrite, resume };
     let shared = pipeline::share(plan, &to, shard, cache.as_ref(), &Progress::new())?;
-    if shared.before {
-        say(&format!("{} is finished: this plan made it, nothing is to be done", args.out.display()));
-        return Ok(None);
-    }
+    warnings(&shared.warnings);
+    warnings(&shared.left_out);
     let open = shared.all - shared.finished - shared.others;
     if args.shared.json {
         let found = json!({
             "shard": shard.to_string(), "computed": shared.computed, "finished": shared.finished,
-            "claimed_by_others": shared.others, "open": open, "units": shared.all,
+            "claimed_by_others": shared.others, "open": open, "units": shared.all, "complete": shared.before,
+            "left_out": shared.left_out, "warnings": shared.warnings,
         });
         say(&found.to_string());
+    } else if shared.before {
+        say(&finished(&args.out));
     } else {
         say(&format!(
             "shard {shard}: computed {} units; of {} in all {} are finished, {} claimed by other shards, {open} open",
@@ -86,6 +91,11 @@ pub(super) fn share(args: &CompareArgs, shard: Shard) -> Result<Option<Status>, 
         }
     }
     Ok(None)
+}
+
+/// What is said where there is nothing to do.
+pub(super) fn finished(out: &Path) -> String {
+    format!("{} is finished: this plan made it, nothing is to be done", out.display())
 }
 
 /// What the flags of `compare` change of a study.
@@ -104,6 +114,8 @@ pub(super) fn merge(args: &MergeArgs) -> Result<Option<Status>, Problems> {
     let path = UnitFolder::beside(&out)?;
     let Some(plan) = UnitFolder::plan(&path)? else {
         if out.join(RECORD).is_file() {
+            // Units whose removal a kill interrupted. What cannot be removed costs space and nothing else.
+            RunDir::clear(&out, || ()).ok();
             say(&format!("{} is finished, nothing is to be done", args.folder.display()));
             return Ok(None);
         }

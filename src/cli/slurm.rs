@@ -1,13 +1,13 @@
 use std::process;
 
 use crate::error::{Code, Error, Problems};
-use crate::pipeline::{self, SlurmScripts, SlurmSpec};
+use crate::pipeline::{self, Destination, Resume, SlurmScripts, SlurmSpec};
 
 use super::args::{CompareArgs, bytes};
-use super::commands::{plan, threads, warnings};
+use super::commands::warnings;
 use super::messages::say;
 use super::progress::Progress;
-use super::shards::{command, comparison};
+use super::shards::{finished, planned};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -60,21 +60,12 @@ pub(super) fn run(args: &SlurmArgs) -> Result<(), Problems> {
         (_, _, true) => return refused("--resume"),
         (Some(_), None, false) => {}
     }
-    threads(compare.shared.threads)?;
-    let Some(command) = command() else {
-        return Err(Error::new(Code::Fl02, "the command line", "holds a name that is no Unicode text").into());
-    };
-    // INVARIANT: seen above.
-    let study = compare.study.as_deref().expect("a study");
-    let plan = plan(&compare.checkpoints, &compare.list, study, &comparison(compare))?;
-    let prepared = pipeline::prepare(plan, &Progress::new())?;
-    warnings(&prepared.warnings);
+    let (command, plan) = planned(compare)?;
     let program = std::env::current_exe().map_err(|e| Error::io("brainscore", "finding", e))?;
     let spec = SlurmSpec {
         program,
         directory: command.directory.into(),
         arguments: compared(command.arguments),
-        out: compare.out.clone(),
         threads: rayon::current_num_threads(),
         threads_given: compare.shared.threads.is_some(),
         shards: args.shards,
@@ -84,7 +75,14 @@ pub(super) fn run(args: &SlurmArgs) -> Result<(), Problems> {
         memory_mib: args.mem.map(|bytes| bytes.div_ceil(1 << 20)),
         retries: args.retries,
     };
-    let scripts = pipeline::slurm(&prepared, &pipeline::estimate(&prepared), &spec)?;
+    let resume = Resume { wanted: true, ..Resume::default() };
+    let to = Destination { out: &compare.out, overwrite: compare.overwrite, resume };
+    let Some(scripts) = pipeline::slurm(plan, &to, &spec, &Progress::new())? else {
+        say(&finished(&compare.out));
+        return Ok(());
+    };
+    warnings(&scripts.warnings);
+    warnings(&scripts.left_out);
     say(&format!(
         "{}: {} shards on {} threads, {} MiB and {} each, then a merge",
         scripts.folder.display(),
@@ -101,10 +99,17 @@ pub(super) fn run(args: &SlurmArgs) -> Result<(), Problems> {
     Ok(())
 }
 
-/// The arguments of `compare` among those of this command.
+/// Flags before the name of the command, which belong to all commands: those with a value.
+const GLOBAL: [&str; 1] = ["--log"];
+
+/// The arguments of `compare`, its name left out, among those of this command.
 fn compared(arguments: Vec<String>) -> Vec<String> {
-    let mut kept = vec!["compare".to_owned()];
-    let mut all = arguments.into_iter().skip(1);
+    let mut kept = Vec::new();
+    let mut all = arguments.into_iter();
+    while let Some(argument) = all.next().filter(|a| a != "slurm") {
+        let value = if GLOBAL.contains(&argument.as_str()) { all.next() } else { None };
+        kept.extend([argument].into_iter().chain(value));
+    }
     let own = |argument: &str| {
         let (flag, value) = argument.split_once('=').map_or((argument, false), |(flag, _)| (flag, true));
         let takes = WITH_VALUE.contains(&flag);
@@ -112,6 +117,8 @@ fn compared(arguments: Vec<String>) -> Vec<String> {
     };
     while let Some(argument) = all.next() {
         match own(&argument) {
+            // No flags from here on.
+            None if argument == "--" => kept.extend([argument].into_iter().chain(all.by_ref())),
             None => kept.push(argument),
             Some(true) => drop(all.next()),
             Some(false) => {}
@@ -123,7 +130,12 @@ fn compared(arguments: Vec<String>) -> Vec<String> {
 fn submit(scripts: &SlurmScripts) -> Result<(), Error> {
     let array = sbatch(&[scripts.array.as_os_str()])?;
     let dependency = format!("--dependency=afterok:{array}");
-    let merge = sbatch(&[dependency.as_ref(), scripts.merge.as_os_str()])?;
+    let merge = sbatch(&[dependency.as_ref(), scripts.merge.as_os_str()]).map_err(|e| {
+        let by_hand = format!("sbatch {dependency} {}", scripts.merge.display());
+        e.hint(format!(
+            "The array job {array} is submitted. Submit the merge: {by_hand}; or cancel it: scancel {array}"
+        ))
+    })?;
     say(&format!("submitted: array job {array}, merge job {merge}"));
     Ok(())
 }
@@ -144,13 +156,32 @@ fn sbatch(arguments: &[&std::ffi::OsStr]) -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
+    use super::super::args::Args;
     use super::*;
 
     #[test]
     fn what_is_slurms_is_not_compares() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let found =
-            compared(words("slurm a=b --shards 8 --study s --mem=4G --out --x --submit --layers=-1 --time 1:00"));
-        assert_eq!(found, words("compare a=b --study s --out --x --layers=-1"));
+        for (given, kept) in [
+            (
+                "slurm a=b --shards 8 --study s --mem=4G --out --x --submit --layers=-1 --time 1:00",
+                "a=b --study s --out --x --layers=-1",
+            ),
+            ("--log slurm slurm a=b --study s --retries 1", "--log slurm a=b --study s"),
+            ("--log=x slurm --log y slurm --submit", "--log=x --log y slurm"),
+            ("slurm --submit --study s -- a --submit --mem", "--study s -- a --submit --mem"),
+        ] {
+            assert_eq!(compared(words(given)), words(kept), "{given}");
+        }
+    }
+
+    #[test]
+    fn flags_of_all_commands_are_known() {
+        let command = Args::command();
+        let global = command.get_arguments().filter(|a| a.is_global_set() && a.get_action().takes_values());
+        let names: Vec<String> = global.filter_map(|a| Some(format!("--{}", a.get_long()?))).collect();
+        assert_eq!(names, GLOBAL);
     }
 }

@@ -67,6 +67,12 @@ impl Finished {
     pub(super) fn now(folder: &Path, record: RunRecord) -> Finished {
         Finished { folder: folder.to_owned(), record, before: false }
     }
+
+    /// A run that was there; what its end left beside it goes.
+    fn before(to: &Destination<'_>, record: RunRecord) -> Finished {
+        to.clear(&record);
+        Finished { folder: to.out.to_owned(), record, before: true }
+    }
 }
 
 /// Compares the plan's checkpoints and writes a run directory, by one rename at the end. Units that are finished are kept
@@ -88,7 +94,7 @@ pub fn compare(
     let mut prepared = prepare(plan, watch)?;
     clock.lap("preflight");
     if let Some(record) = to.finished(&prepared)? {
-        return Ok(Finished { folder: to.out.to_owned(), record, before: true });
+        return Ok(Finished::before(to, record));
     }
     let run = RunDir::stage(to.out, to.overwrite)?;
     prepared.warnings.extend(run.warning());
@@ -109,7 +115,7 @@ pub fn compare_demo(
         let scratch = disk::scratch_folder().map_err(|e| Error::io("a scratch directory", "creating", e))?;
         let (prepared, _) = demo_study(scratch.path(), overrides, &mut Clock::start(), watch)?;
         if let Some(record) = to.finished(&prepared)? {
-            return Ok(Finished { folder: to.out.to_owned(), record, before: true });
+            return Ok(Finished::before(to, record));
         }
     }
     let run = RunDir::stage(to.out, to.overwrite)?;
@@ -144,9 +150,8 @@ fn conclude(
     (cache, clock, watch): (Option<&StateCache>, Clock, &dyn Watch),
 ) -> std::result::Result<Finished, Problems> {
     let units = Units::beside(to.out, &mut prepared, &to.resume, watch)?;
-    let all = units::expected(&prepared);
     let record = run_into(prepared, run.path(), planted, &units, (cache, clock, watch))
-        .map_err(|error| units.explained(error, all))?;
+        .map_err(|error| units.explained(error))?;
     run.commit_and(|| units.remove())?;
     Ok(Finished::now(to.out, record))
 }

@@ -8,7 +8,7 @@ use super::units::{Resume, identity};
 use crate::encoder::Place;
 use crate::error::{Code, Error, Problems, Result};
 use crate::record::RunRecord;
-use crate::store::{RECORD, RunDir, UnitFolder, differences};
+use crate::store::{RECORD, RunDir, UnitFolder, UnitsPlan, differences};
 use crate::study::Plan;
 
 /// Where results go.
@@ -67,6 +67,18 @@ impl Destination<'_> {
                 .into());
         }
         Err(Problems::from_list(found.iter().map(|d| d.problem(Code::Od01, self.out, HINT)).collect()))
+    }
+
+    /// Removes what a process that was killed after its very last rename left beside the finished run: its units. Those of
+    /// another plan are somebody else's.
+    pub(super) fn clear(&self, record: &RunRecord) {
+        let units = || -> Result<()> {
+            let path = UnitFolder::beside(self.out)?;
+            let same = |plan: &UnitsPlan| differences(&plan.identity, &record.identity).is_empty();
+            if UnitFolder::plan(&path)?.as_ref().is_some_and(same) { UnitFolder::remove(&path) } else { Ok(()) }
+        };
+        // What cannot be removed, or belongs to somebody who is at work there, costs space and nothing else.
+        RunDir::clear(self.out, || drop(units())).ok();
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::estimate::Estimate;
-use super::preflight::Prepared;
-use crate::error::{Code, Error, Result};
+use super::destination::{Destination, apart};
+use super::estimate::estimate;
+use super::preflight::{Prepared, prepare};
+use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::io::{atomic, disk};
+use crate::study::Plan;
+use crate::watch::Watch;
 
 /// Least time that is asked for, in minutes.
 const LEAST_MINUTES: u64 = 15;
@@ -24,10 +27,8 @@ pub struct SlurmSpec {
     pub program: PathBuf,
     /// Where its arguments hold.
     pub directory: PathBuf,
-    /// Those of `compare`.
+    /// Those of `compare`, its name left out.
     pub arguments: Vec<String>,
-    /// Its `--out`.
-    pub out: PathBuf,
     /// Threads of each job.
     pub threads: usize,
     /// Whether the arguments say so.
@@ -61,43 +62,69 @@ pub struct SlurmScripts {
     pub memory_mib: u64,
     /// Time limit of each job.
     pub time: String,
+    /// What was left out because it could not be used.
+    pub left_out: Vec<Warning>,
+    /// What the user must know.
+    pub warnings: Vec<Warning>,
 }
 
-/// Writes `array.sh` and `merge.sh` into the folder `NAME.slurm` beside the output `NAME`.
+/// Checks all inputs and the output place of a comparison, and writes `array.sh` and `merge.sh` into the folder `NAME.slurm`
+/// beside the output `NAME`; nothing where this plan has made the output already.
 ///
 /// Every argument stands in the scripts as one word of the shell, whatever it holds. Lines of options hold nothing but
 /// numbers and plain words.
 ///
 /// # Errors
-/// `FL-02` for a partition, account or time that is no plain word; `IO-01` when nothing can be written.
-pub fn slurm(prepared: &Prepared, estimate: &Estimate, spec: &SlurmSpec) -> Result<SlurmScripts> {
+/// As [`super::share`]; `FL-02` for a partition, account or time that is no plain word; `IO-01` when nothing can be written.
+pub fn slurm(
+    plan: Plan,
+    to: &Destination<'_>,
+    spec: &SlurmSpec,
+    watch: &dyn Watch,
+) -> std::result::Result<Option<SlurmScripts>, Problems> {
     for (flag, value) in [("--partition", &spec.partition), ("--account", &spec.account), ("--time", &spec.time)] {
         if let Some(value) = value {
             plain_word(flag, value)?;
         }
     }
+    apart(&plan, to.out)?;
+    to.check()?;
+    let mut prepared = prepare(plan, watch)?;
+    let estimate = estimate(&prepared);
     let units: usize = prepared.checkpoints.iter().map(|c| c.layers.len()).sum();
     let shards =
         spec.shards.unwrap_or_else(|| ((estimate.seconds() / SHARD_SECONDS).ceil() as usize).clamp(1, units.max(1)));
     let needed = (estimate.peak_bytes as f64 * MEMORY_MARGIN / f64::from(1 << 20)).ceil() as u64 + 256;
     let memory_mib = spec.memory_mib.unwrap_or(needed);
+    let models_mib = (!prepared.plan.memory_given).then_some((memory_mib as f64 * MODELS) as u64);
+    if let Some(mib) = models_mib {
+        // It is part of the plan of the jobs.
+        (prepared.plan.memory, prepared.plan.memory_given) = (mib << 20, true);
+    }
+    if let Some(record) = to.finished(&prepared)? {
+        to.clear(&record);
+        return Ok(None);
+    }
     let minutes = (TIME_MARGIN * estimate.seconds() / shards as f64 / 60.0).ceil() as u64 + LEAST_MINUTES;
     let time = spec.time.clone().unwrap_or_else(|| format!("{:02}:{:02}:00", minutes / 60, minutes % 60));
-    let mut name = spec.out.file_name().unwrap_or_default().to_os_string();
+    let mut name = to.out.file_name().unwrap_or_default().to_os_string();
     name.push(".slurm");
-    let folder = spec.directory.join(spec.out.with_file_name(name));
+    let folder = spec.directory.join(to.out.with_file_name(name));
     let logs = folder.join("logs");
     disk::create_dir_all(&logs).map_err(|e| atomic::write_error(&logs, "creating", e))?;
     let (array, merge) = (folder.join("array.sh"), folder.join("merge.sh"));
-    let resources = Resources { spec, memory_mib, time: &time };
+    let resources = Resources { spec, memory_mib, models_mib, time: &time };
     atomic::write(&array, resources.array(shards, &logs)?.as_bytes())?;
-    atomic::write(&merge, resources.merge(&logs)?.as_bytes())?;
-    Ok(SlurmScripts { folder, array, merge, shards, memory_mib, time })
+    atomic::write(&merge, resources.merge(&spec.directory.join(to.out), &logs)?.as_bytes())?;
+    let Prepared { left_out, warnings, .. } = prepared;
+    Ok(Some(SlurmScripts { folder, array, merge, shards, memory_mib, time, left_out, warnings }))
 }
 
 struct Resources<'a> {
     spec: &'a SlurmSpec,
     memory_mib: u64,
+    /// What models may use of it, where the arguments do not say.
+    models_mib: Option<u64>,
     time: &'a str,
 }
 
@@ -110,7 +137,7 @@ impl Resources<'_> {
         Ok(format!(
             "#!/bin/bash\n#SBATCH --job-name={job}\n{more}#SBATCH --ntasks=1\n#SBATCH --cpus-per-task={threads}\n\
              #SBATCH --mem={}M\n#SBATCH --time={}\n{}{}#SBATCH --output=/dev/null\n\
-             cd {} || exit 4\nexec >>{log} 2>&1\n",
+             exec >>{log} 2>&1\ncd {} || exit 4\n",
             self.memory_mib,
             self.time,
             option("partition", partition),
@@ -122,33 +149,31 @@ impl Resources<'_> {
     fn array(&self, shards: usize, logs: &Path) -> Result<String> {
         let log = format!("{}/shard-\"$SLURM_ARRAY_TASK_ID\".log", path(logs)?);
         let more = format!("#SBATCH --array=1-{shards}\n#SBATCH --requeue\n");
-        let mut words = vec![path(&self.spec.program)?];
-        words.extend(self.spec.arguments.iter().map(|a| quoted(a)));
-        let given = |flag: &str| self.spec.arguments.iter().any(|a| a == flag || a.starts_with(&format!("{flag}=")));
+        // Flags first: among the arguments there may be a `--`.
+        let mut words = vec![path(&self.spec.program)?, format!("compare --shard \"$SLURM_ARRAY_TASK_ID/{shards}\"")];
         if !self.spec.threads_given {
             words.push(format!("--threads {}", self.spec.threads));
         }
-        if !given("--memory") {
-            words.push(format!("--memory {}M", (self.memory_mib as f64 * MODELS) as u64));
-        }
+        words.extend(self.models_mib.map(|mib| format!("--memory {mib}M")));
+        words.extend(self.spec.arguments.iter().map(|a| quoted(a)));
         Ok(format!(
             "{}# A shard that is killed or fails is started again here, where its claims and its memory are. What is wrong with\n\
-             # the command line (2) or an input (3) would be wrong again.\n\
-             for attempt in $(seq 0 {}); do\n    {} --shard \"$SLURM_ARRAY_TASK_ID/{shards}\"\n    status=$?\n    \
-             case $status in 0|2|3) exit $status;; esac\n    echo \"attempt $attempt ended with status $status\"\ndone\nexit $status\n",
+             # the command line (2) or an input (3) would be wrong again; who ended it (130, 143) meant it.\n\
+             for attempt in $(seq 0 {}); do\n    {}\n    status=$?\n    \
+             case $status in 0|2|3|130|143) exit $status;; esac\n    echo \"attempt $attempt ended with status $status\"\ndone\nexit $status\n",
             self.head("brainscore", &more, &log)?,
             self.spec.retries,
             words.join(" "),
         ))
     }
 
-    fn merge(&self, logs: &Path) -> Result<String> {
+    fn merge(&self, out: &Path, logs: &Path) -> Result<String> {
         let log = format!("{}/merge.log", path(logs)?);
         let head = self.head("brainscore-merge", "", &log)?;
         Ok(format!(
             "{head}# Damaged units are the only ones that can be missing when all shards have ended well.\n{} merge --compute-missing {}\n",
             path(&self.spec.program)?,
-            path(&self.spec.directory.join(&self.spec.out))?
+            path(out)?
         ))
     }
 }

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::lock::Lock;
 use super::run_dir::readable_by_all;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, Warning};
 use crate::io::atomic::write_error;
 use crate::io::disk;
 
@@ -63,7 +64,7 @@ impl std::fmt::Display for Shard {
 pub struct Claims {
     open: PathBuf,
     own: PathBuf,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Which units a share has claimed.
@@ -93,13 +94,27 @@ impl Claims {
         if !open.exists() {
             spread(&folder, &open, names)?;
         }
-        Ok(Claims { open, own, _lock: lock })
+        Ok(Claims { open, own, lock })
     }
 
     /// Claims a unit; false when another share has it.
-    pub fn claim(&self, name: &str) -> bool {
-        // Over a network a rename can be done and yet be reported as failed: what counts is where the token lies.
-        disk::rename(&self.open.join(name), &self.own.join(name)).is_ok() || self.own.join(name).exists()
+    ///
+    /// # Errors
+    /// `IO-01` when the disk refuses.
+    pub fn claim(&self, name: &str) -> Result<bool> {
+        let own = self.own.join(name);
+        match disk::rename(&self.open.join(name), &own) {
+            Ok(()) => Ok(true),
+            // Over a network a rename can be done and yet be reported as failed: what counts is where the token lies.
+            Err(_) if own.exists() => Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(write_error(&own, "claiming", e)),
+        }
+    }
+
+    /// What the user must know about the place.
+    pub fn warning(&self) -> Option<Warning> {
+        self.lock.warning()
     }
 
     /// The units that nobody has claimed, at this moment.
@@ -184,7 +199,7 @@ mod tests {
                     barrier.wait();
                     let claims = Claims::join(dir.path(), Shard::new(i, 8).unwrap(), names).unwrap();
                     for (name, count) in names.iter().zip(claimed) {
-                        if claims.claim(name) {
+                        if claims.claim(name).unwrap() {
                             count.fetch_add(1, Ordering::SeqCst);
                         }
                     }
@@ -202,7 +217,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let all = names(3);
         let claims = Claims::join(dir.path(), Shard::new(1, 2).unwrap(), &all).unwrap();
-        assert!(all.iter().all(|name| claims.claim(name)));
+        assert!(all.iter().all(|name| claims.claim(name).unwrap()));
         // Somebody who saw no tokens because there were none yet, and makes his only now.
         spread(&dir.path().join(CLAIMS), &claims.open, &all).unwrap();
         assert!(claims.open().is_empty());
@@ -213,19 +228,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (Shard::parse("1/2").unwrap(), Shard::parse("2/2").unwrap());
         let first = Claims::join(dir.path(), one, &names(3)).unwrap();
-        assert!(first.claim("unit 001") && first.own().contains("unit 001"));
+        assert!(first.claim("unit 001").unwrap() && first.own().contains("unit 001"));
         let refused = Claims::join(dir.path(), one, &names(3)).unwrap_err();
         assert_eq!(refused.code(), Code::Od06);
         let told = refused.to_string();
         assert!(told.contains("shard 1/2") && told.contains(&format!("process {}", std::process::id())), "{told}");
         let other = Claims::join(dir.path(), two, &names(3)).unwrap();
-        assert!(!other.claim("unit 001") && other.claim("unit 000"));
+        assert!(!other.claim("unit 001").unwrap() && other.claim("unit 000").unwrap());
         assert!(holdings(dir.path()).iter().all(|h| h.alive));
         drop(first);
         let again = Claims::join(dir.path(), one, &names(3)).unwrap();
         assert_eq!((again.own().len(), again.open()), (1, ["unit 002".to_owned()].into()));
         let held = holdings(dir.path());
         assert_eq!((held[0].shard.as_str(), held[0].units.clone()), ("1/2", ["unit 001".to_owned()].into()));
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_no_other_share() {
+        let dir = tempfile::tempdir().unwrap();
+        let claims = Claims::join(dir.path(), Shard::parse("1/2").unwrap(), &names(2)).unwrap();
+        let broken = disk::inject(disk::Fault::Broken, 0);
+        let refused = claims.claim("unit 000").unwrap_err();
+        drop(broken);
+        assert!(refused.code() == Code::Io01 && refused.to_string().contains("unit 000"), "{refused}");
+        assert!(claims.claim("unit 000").unwrap() && !claims.claim("unit 007").unwrap());
+        // A rename that is done and reported as failed.
+        let broken = disk::inject(disk::Fault::Broken, 0);
+        assert!(claims.claim("unit 000").unwrap() && broken.struck());
     }
 
     #[test]

@@ -3,10 +3,16 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, Warning};
 use crate::io::atomic::write_error;
 use crate::io::disk;
+
+/// How often a lock that somebody has is asked for again, and after how long: who only looks whether it is held
+/// ([`Lock::is_held`]) has it for a moment.
+const LOOKS: usize = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// A lock on a file that is there while someone holds it; released when dropped.
 #[derive(Debug)]
@@ -45,6 +51,13 @@ impl Lock {
         self.real
     }
 
+    /// What the user must know about a lock that keeps nobody out.
+    pub fn warning(&self) -> Option<Warning> {
+        let message = "the file system of the output knows no locks: a second run to the same place, or a second process of \
+                       one shard, would not be noticed before its end";
+        (!self.real).then(|| Warning::new(Code::Od06.as_str(), message))
+    }
+
     /// Whether a process holds the lock.
     pub(super) fn is_held(path: &Path) -> bool {
         let Ok(file) = File::open(path) else { return false };
@@ -53,10 +66,16 @@ impl Lock {
 
     fn take(path: &Path, shared: bool) -> Result<Option<Lock>> {
         let io = |e: std::io::Error| write_error(path, "locking", e);
+        let mut looks = 0;
         loop {
             let file = disk::open_to_lock(path).map_err(io)?;
             match disk::try_lock(&file, shared) {
-                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::WouldBlock) if looks == LOOKS => return Ok(None),
+                Err(TryLockError::WouldBlock) => {
+                    looks += 1;
+                    std::thread::sleep(BETWEEN_LOOKS);
+                    continue;
+                }
                 Err(TryLockError::Error(e)) if without_locks(&e) => {
                     return Ok(Some(Lock { file, path: path.to_owned(), shared, real: false }));
                 }
@@ -143,5 +162,19 @@ mod tests {
         assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
         drop(alone);
         assert!(Lock::shared(&path, &target).is_ok() && !path.exists());
+    }
+
+    #[test]
+    fn who_only_looks_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".x.lock");
+        for _ in 0..3 {
+            let looking = File::create(&path).unwrap();
+            looking.lock_shared().unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| drop(looking));
+                Lock::alone(&path, dir.path(), "").unwrap();
+            });
+        }
     }
 }

@@ -109,23 +109,10 @@ impl RunDir {
     pub fn stage_as(target: &Path, overwrite: bool, owned: Owned<'_>) -> Result<RunDir> {
         RunDir::check_as(target, overwrite, owned)?;
         let (parent, name) = parent_and_name(target)?;
-        let name = name.to_string_lossy();
-        let lock = Lock::alone(&parent.join(format!(".{name}.lock")), target, "is being written by ")?;
-        // Where two folders cannot be exchanged at once, a run that is killed in between leaves the old output beside its place.
-        let aside = parent.join(format!(".{name}.old"));
-        if lock.is_real() && aside.is_dir() && fs::symlink_metadata(target).is_err() {
-            disk::rename(&aside, target).map_err(|e| write_error(target, "putting back", e))?;
-            RunDir::check_as(target, overwrite, owned)?;
-        }
-        let partial = format!(".{name}.partial-");
-        let leftovers = [partial.as_str(), &format!(".{name}.units-")];
-        for entry in fs::read_dir(&parent).into_iter().flatten().flatten() {
-            // Without a lock what looks left over may be somebody's work.
-            if lock.is_real() && leftovers.iter().any(|prefix| entry.file_name().to_string_lossy().starts_with(prefix))
-            {
-                fs::remove_dir_all(entry.path()).ok();
-            }
-        }
+        let lock = alone(&parent, name, target)?;
+        // Somebody may have finished between the check and the lock, and an old output may be back.
+        RunDir::check_as(target, overwrite, owned)?;
+        let partial = partial(name);
         let staging = disk::temporary_folder(&partial, &parent)
             .map_err(|e| write_error(&parent, "creating a directory in", e))?
             .keep();
@@ -141,14 +128,25 @@ impl RunDir {
     /// `OD-06` when a process is writing it.
     pub fn share(target: &Path) -> Result<Lock> {
         let (parent, name) = parent_and_name(target)?;
-        Lock::shared(&parent.join(format!(".{}.lock", name.to_string_lossy())), target)
+        Lock::shared(&lock_of(&parent, name), target)
+    }
+
+    /// Removes what killed processes left beside a finished output, and does `more` while nobody else can take the place.
+    ///
+    /// # Errors
+    /// `OD-06` while somebody has it.
+    pub fn clear(target: &Path, more: impl FnOnce()) -> Result<()> {
+        let (parent, name) = parent_and_name(target)?;
+        let lock = alone(&parent, name, target)?;
+        if lock.is_real() {
+            more();
+        }
+        Ok(())
     }
 
     /// What the user must know about the place.
     pub fn warning(&self) -> Option<Warning> {
-        let message = "the file system of the output knows no locks: a second run to the same place would not be noticed \
-                       before its end";
-        (!self.lock.is_real()).then(|| Warning::new(Code::Od06.as_str(), message))
+        self.lock.warning()
     }
 
     /// Where to write.
@@ -182,6 +180,33 @@ impl Drop for RunDir {
         // The lock is released after this.
         fs::remove_dir_all(&self.staging).ok();
     }
+}
+
+/// The lock of an output place. What killed processes left beside it goes, but for an old output.
+fn alone(parent: &Path, name: &OsStr, target: &Path) -> Result<Lock> {
+    let lock = Lock::alone(&lock_of(parent, name), target, "is being written by ")?;
+    // Where two folders cannot be exchanged at once, a run that is killed in between leaves the old output beside its place.
+    let aside = parent.join(format!(".{}.old", name.to_string_lossy()));
+    if lock.is_real() && aside.is_dir() && fs::symlink_metadata(target).is_err() {
+        disk::rename(&aside, target).map_err(|e| write_error(target, "putting back", e))?;
+    }
+    let leftovers = [partial(name), format!(".{}.units-", name.to_string_lossy())];
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        // Without a lock what looks left over may be somebody's work.
+        if lock.is_real() && leftovers.iter().any(|prefix| entry.file_name().to_string_lossy().starts_with(prefix)) {
+            fs::remove_dir_all(entry.path()).ok();
+        }
+    }
+    Ok(lock)
+}
+
+fn lock_of(parent: &Path, name: &OsStr) -> PathBuf {
+    parent.join(format!(".{}.lock", name.to_string_lossy()))
+}
+
+/// How the names of directories in the making begin.
+fn partial(name: &OsStr) -> String {
+    format!(".{}.partial-", name.to_string_lossy())
 }
 
 fn parent_of(target: &Path) -> Result<PathBuf> {

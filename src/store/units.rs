@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ use crate::io::binary::{Binary, seal, unseal};
 use crate::io::{bounded, digest, disk};
 
 /// Version of plan and units; another one is another plan.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const PLAN: &str = "plan.json";
 const MAGIC: &[u8] = b"BRUNIT01";
 const EXTENSION: &str = "unit";
@@ -122,6 +123,8 @@ pub enum Found {
     Absent,
     /// There was one that does not verify; it has been removed.
     Damaged,
+    /// There is one that the system does not give, and why.
+    Unreadable(ErrorKind),
     /// Its content.
     Whole(Vec<u8>),
 }
@@ -151,7 +154,7 @@ impl UnitFolder {
         let unreadable = |why: String| {
             Error::new(Code::Od07, path.display(), format!("cannot be read: {why}"))
                 .expected("what the unfinished run there was computing")
-                .hint("Run without --resume: it starts over")
+                .hint("Run without --resume and --shard: it starts over")
         };
         let (text, _) = bounded::read_text(&path, bounded::MAX_DOCUMENT_BYTES, "a plan", Code::Od07)?;
         let plan: UnitsPlan = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()).source(e))?;
@@ -202,16 +205,23 @@ impl UnitFolder {
         UnitFolder { folder: folder.to_owned(), plan: plan.digest() }
     }
 
-    /// Removes a folder of units, if there is one, under another name: nobody sees half of it.
+    /// Removes a folder of units, if there is one, under another name: nobody sees half of it. A file or a link of that name
+    /// goes as well, what a link points to stays.
     ///
     /// # Errors
     /// `IO-01` when it cannot be moved.
     pub fn remove(folder: &Path) -> Result<()> {
-        if fs::symlink_metadata(folder).is_err() {
-            return Ok(());
+        let refused = |e| write_error(folder, "removing", e);
+        match fs::symlink_metadata(folder) {
+            Err(_) => return Ok(()),
+            Ok(meta) if !meta.is_dir() => return fs::remove_file(folder).map_err(refused),
+            Ok(_) => {}
         }
         let away = aside(folder)?;
-        disk::rename(folder, &away).map_err(|e| write_error(folder, "removing", e))?;
+        if let Err(e) = disk::rename(folder, &away) {
+            fs::remove_dir(&away).ok();
+            return Err(refused(e));
+        }
         fs::remove_dir_all(&away).map_err(|e| write_error(&away, "removing", e))
     }
 
@@ -246,13 +256,18 @@ impl UnitFolder {
                     Found::Whole(bytes)
                 }
                 None => {
-                    fs::remove_file(&path).ok();
+                    self.discard(name);
                     Found::Damaged
                 }
             },
-            // A disk that cannot give it back.
-            Err(_) => Found::Damaged,
+            // It may be whole: a disk that cannot give it back now, permissions.
+            Err(e) => Found::Unreadable(e.kind()),
         }
+    }
+
+    /// Removes a unit. What cannot be removed costs space and nothing else.
+    pub fn discard(&self, name: &str) {
+        fs::remove_file(self.file(name)).ok();
     }
 
     /// Where in the bytes of a file the content stands.
@@ -342,6 +357,36 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
         fs::write(units.folder.join(PLAN), "{").unwrap();
         assert_eq!(UnitFolder::plan(&units.folder).unwrap_err().code(), Code::Od07);
+    }
+
+    #[test]
+    fn what_has_the_name_of_the_folder_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = UnitFolder::beside(&dir.path().join("out")).unwrap();
+        fs::write(&folder, "a file").unwrap();
+        UnitFolder::replace(&folder, &plan("1")).unwrap();
+        assert!(folder.join(PLAN).is_file());
+        #[cfg(unix)]
+        {
+            let elsewhere = tempfile::tempdir().unwrap();
+            fs::write(elsewhere.path().join("kept"), "").unwrap();
+            UnitFolder::remove(&folder).unwrap();
+            std::os::unix::fs::symlink(elsewhere.path(), &folder).unwrap();
+            UnitFolder::replace(&folder, &plan("1")).unwrap();
+            assert!(elsewhere.path().join("kept").exists() && !folder.join("kept").exists());
+        }
+        // The folder for what is removed is made; the rename into it fails.
+        let broken = disk::inject(disk::Fault::Broken, 1);
+        assert_eq!(UnitFolder::remove(&folder).unwrap_err().code(), Code::Io01);
+        drop(broken);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_unit_that_cannot_be_read_is_left_alone() {
+        let (_dir, units) = filled();
+        fs::create_dir(units.file("b")).unwrap();
+        assert!(matches!(units.get("b"), Found::Unreadable(_)) && units.has("b"));
     }
 
     #[test]

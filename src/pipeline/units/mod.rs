@@ -8,28 +8,31 @@
 //! beside its output, a changed study needs no clearing up, and the old units stay until the first new one is finished.
 
 mod identity;
+mod seen;
 mod share;
 mod standing;
 mod tokens;
 
-use std::collections::BTreeSet;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 pub(super) use identity::identity;
 pub use share::{Shared, share};
 pub use standing::{ShardStanding, Standing, standing};
 
+use self::seen::{Machine, Seen};
+use self::tokens::tokens;
 use super::fit::SpaceFit;
 use super::metrics::Measured;
 use super::preflight::Prepared;
-use crate::compute::cpu::blas_description;
+use crate::compute::device::Offload;
 use crate::encoder::Attestation;
 use crate::encoding::Combine;
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::ids::Layer;
+use crate::io::atomic::write_error;
 use crate::io::binary::{Binary, binary, binary_by_json, read_all};
 use crate::record::{AuditFinding, ExtractionRecord};
 use crate::store::{Command, Found, UnitFolder, UnitsPlan, differences};
@@ -97,14 +100,17 @@ pub enum Missing {
 }
 
 /// The units of a run: those that were found, and those that it adds.
+#[derive(Default)]
 pub(super) struct Units {
     place: Option<Place>,
+    /// Number of all units of the plan.
+    all: usize,
     missing: Missing,
-    reused: AtomicUsize,
-    damaged: AtomicUsize,
-    unwritten: AtomicUsize,
-    /// The kinds of machines that units come from.
-    machines: Mutex<BTreeSet<String>>,
+    /// Whether they are all that this process makes: a share.
+    shared: bool,
+    /// Cards at work: what is computed after they failed says so.
+    offload: Option<Offload>,
+    seen: Mutex<Seen>,
 }
 
 struct Place {
@@ -117,20 +123,26 @@ struct Place {
 impl Units {
     /// Units that nobody keeps.
     pub fn none() -> Units {
-        Units {
-            place: None,
-            missing: Missing::Compute,
-            reused: AtomicUsize::new(0),
-            damaged: AtomicUsize::new(0),
-            unwritten: AtomicUsize::new(0),
-            machines: Mutex::default(),
-        }
+        Units::default()
     }
 
-    /// Units of a plan whose folder is there.
-    fn of_plan(path: PathBuf, plan: UnitsPlan) -> Units {
-        let folder = Mutex::new(Some(UnitFolder::open(&path, &plan)));
-        Units { place: Some(Place { path, plan, folder }), ..Units::none() }
+    /// Units of a plan, in a folder that is made with the first of them or is there.
+    fn of_plan(prepared: &Prepared, path: PathBuf, plan: UnitsPlan, folder: Option<UnitFolder>) -> Units {
+        let place = Some(Place { path, plan, folder: Mutex::new(folder) });
+        Units { place, all: tokens(prepared).len(), offload: prepared.offload.clone(), ..Units::default() }
+    }
+
+    /// Units that others began at `path`, when it was with the same plan; the plan's memory becomes theirs.
+    fn going_on(
+        prepared: &mut Prepared,
+        path: PathBuf,
+        then: UnitsPlan,
+        now: &UnitsPlan,
+    ) -> std::result::Result<Units, Problems> {
+        same(&then, now, &path)?;
+        prepared.plan.memory = then.memory;
+        let folder = UnitFolder::open(&path, &then);
+        Ok(Units::of_plan(prepared, path, then, Some(folder)))
     }
 
     /// The units beside `out`. Where there are finished ones of this plan and they are wanted, they count, and the plan's
@@ -144,18 +156,16 @@ impl Units {
         resume: &Resume,
         watch: &dyn Watch,
     ) -> std::result::Result<Units, Problems> {
-        let path = UnitFolder::beside(out)?;
-        let plan = UnitsPlan::new(identity(prepared), prepared.plan.memory, resume.command.clone());
+        let (path, plan) = planned(out, prepared, resume)?;
         let there = UnitFolder::count(&path);
         if resume.wanted {
             if let Some(then) = UnitFolder::plan(&path)? {
-                same(&then, &plan, &path)?;
+                let units = Units { missing: resume.missing, ..Units::going_on(prepared, path.clone(), then, &plan)? };
                 if resume.missing == Missing::Refuse {
                     standing::all_there(prepared, &path)?;
                 }
-                prepared.plan.memory = then.memory;
-                watch.tell(&format!("resuming: {there} of {} units are finished", expected(prepared)));
-                return Ok(Units { missing: resume.missing, ..Units::of_plan(path, then) });
+                watch.tell(&format!("resuming: {there} of {} units are finished", units.all));
+                return Ok(units);
             }
         } else if there > 0 {
             watch.tell(&format!(
@@ -164,21 +174,51 @@ impl Units {
                 path.display()
             ));
         }
-        Ok(Units { place: Some(Place { path, plan, folder: Mutex::new(None) }), ..Units::none() })
+        Ok(Units::of_plan(prepared, path, plan, None))
+    }
+
+    /// The units beside `out` for several processes: the first one says what the plan is.
+    fn together(out: &Path, prepared: &mut Prepared, resume: &Resume) -> std::result::Result<Units, Problems> {
+        let (path, plan) = planned(out, prepared, resume)?;
+        let then = match UnitFolder::plan(&path)? {
+            Some(then) => then,
+            None => match UnitFolder::create(&path, &plan) {
+                Ok(_) => plan.clone(),
+                // Another one was quicker.
+                Err(error) => UnitFolder::plan(&path)?.ok_or(error)?,
+            },
+        };
+        Ok(Units { shared: true, ..Units::going_on(prepared, path, then, &plan)? })
     }
 
     /// The unit that was finished before, or else what `make` gives, which is kept.
     pub fn of<T: Binary>(&self, unit: Unit, make: impl FnOnce() -> Result<T>) -> Result<T> {
-        if let Some(found) = self.get(unit) {
-            return Ok(found);
-        }
+        // Failing to keep it is no error: the value is at hand, and a run that is not killed needs no copy of it.
+        self.found_or_made(unit, make).map(|(value, _)| value)
+    }
+
+    /// As [`Units::of`], where the unit is all that is wanted: it must be kept.
+    fn must<T: Binary>(&self, unit: Unit, make: impl FnOnce() -> Result<T>) -> Result<()> {
+        let (_, kept) = self.found_or_made(unit, make)?;
+        kept.map_err(|e| {
+            let found = format!("could not be kept: {}", e.message());
+            Error::new(Code::Io01, unit, found).hint("The same command goes on from what is finished").source(e)
+        })
+    }
+
+    /// A unit, and whether it was kept where it had to be made.
+    fn found_or_made<T: Binary>(&self, unit: Unit, make: impl FnOnce() -> Result<T>) -> Result<(T, Result<()>)> {
+        let why = match self.get(unit) {
+            Ok(found) => return Ok((found, Ok(()))),
+            Err(why) => why,
+        };
         if self.missing == Missing::Refuse {
             // It was there when the run began.
-            return Err(Error::new(Code::Od08, unit, "is damaged and was removed").hint("Give --compute-missing"));
+            return Err(Error::new(Code::Od08, unit, why).hint("Give --compute-missing"));
         }
         let made = make()?;
-        self.keep(unit, &made);
-        Ok(made)
+        let kept = self.keep(unit, &made);
+        Ok((made, kept))
     }
 
     /// Whether there is such a unit; it may turn out to be damaged.
@@ -199,54 +239,85 @@ impl Units {
         joined && together && layers().all(|layer| self.has(Unit::Fit(checkpoint, *layer)))
     }
 
-    fn get<T: Binary>(&self, unit: Unit) -> Option<T> {
-        match self.with(|folder| folder.get(&unit.to_string()))? {
-            Found::Absent => None,
-            Found::Damaged => {
-                self.damaged.fetch_add(1, Ordering::Relaxed);
-                None
+    /// A unit that was finished before, or what is to be said of one that is not to be had.
+    fn get<T: Binary>(&self, unit: Unit) -> std::result::Result<T, String> {
+        const DAMAGED: &str = "is damaged and was removed";
+        let name = unit.to_string();
+        let bytes = match self.with(|folder| folder.get(&name)) {
+            None | Some(Found::Absent) => return Err("is not there any more".to_owned()),
+            Some(Found::Unreadable(why)) => {
+                self.saw(|seen| *seen.unreadable.entry(why).or_default() += 1);
+                return Err(format!("cannot be read: {why}"));
             }
-            Found::Whole(bytes) => {
-                let read = read_all::<(String, T)>(&bytes);
-                match read {
-                    Some((machine, value)) => {
-                        self.reused.fetch_add(1, Ordering::Relaxed);
-                        self.computed_on(machine);
-                        Some(value)
-                    }
-                    None => {
-                        self.damaged.fetch_add(1, Ordering::Relaxed);
-                        None
-                    }
+            Some(Found::Damaged) => {
+                self.saw(|seen| seen.damaged += 1);
+                return Err(DAMAGED.to_owned());
+            }
+            Some(Found::Whole(bytes)) => bytes,
+        };
+        let Some((machine, value)) = read_all::<(Machine, T)>(&bytes) else {
+            self.with(|folder| folder.discard(&name));
+            self.saw(|seen| seen.damaged += 1);
+            return Err(DAMAGED.to_owned());
+        };
+        self.saw(|seen| seen.found_of(machine));
+        self.used(name);
+        Ok(value)
+    }
+
+    fn keep<T: Binary>(&self, unit: Unit, value: &T) -> Result<()> {
+        let Some(place) = &self.place else { return Ok(()) };
+        if self.saw(|seen| seen.made_room) {
+            self.saw(|seen| seen.unwritten += 1);
+            return Ok(());
+        }
+        let machine = Machine::here(self.offload.as_ref());
+        let kept = place.made().and_then(|folder| {
+            let put = folder.put(&unit.to_string(), |to| {
+                machine.write(to);
+                value.write(to);
+            });
+            put.map_err(|e| write_error(&place.path, "writing", e))
+        });
+        match &kept {
+            Ok(()) => {
+                self.saw(|seen| seen.made_on(machine));
+                self.used(unit.to_string());
+            }
+            Err(e) => {
+                self.saw(|seen| seen.unwritten += 1);
+                if !self.shared && is_full(e) {
+                    self.make_room();
                 }
             }
         }
+        kept
     }
 
-    /// Failing to is no error: the value is at hand, and a run that is not killed needs no copy of it.
-    fn keep<T: Binary>(&self, unit: Unit, value: &T) {
-        let Some(place) = &self.place else { return };
-        let machine = machine();
-        let kept = place.made().and_then(|folder| {
-            folder
-                .put(&unit.to_string(), |to| {
-                    machine.write(to);
-                    value.write(to);
-                })
-                .map_err(|e| Error::io(place.path.display(), "writing", e))
+    /// What the results take from units is at hand: where the disk cannot hold both, it is the results that are wanted.
+    fn make_room(&self) {
+        let used = self.saw(|seen| {
+            seen.made_room = true;
+            std::mem::take(&mut seen.used)
         });
-        match kept {
-            Ok(()) => self.computed_on(machine),
-            Err(_) => {
-                self.unwritten.fetch_add(1, Ordering::Relaxed);
+        self.with(|folder| used.iter().for_each(|name| folder.discard(name)));
+    }
+
+    /// The value of a unit is at hand now.
+    fn used(&self, name: String) {
+        let full = self.saw(|seen| {
+            if !seen.made_room {
+                seen.used.push(name.clone());
             }
+            seen.made_room
+        });
+        if full {
+            self.with(|folder| folder.discard(&name));
         }
     }
 
-    fn computed_on(&self, machine: String) {
-        if let Ok(mut all) = self.machines.lock() {
-            all.insert(machine);
-        }
+    fn saw<T>(&self, what: impl FnOnce(&mut Seen) -> T) -> T {
+        what(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn with<T>(&self, look: impl FnOnce(&UnitFolder) -> T) -> Option<T> {
@@ -261,42 +332,19 @@ impl Units {
 
     /// What the user must know about them.
     pub fn warnings(&self) -> Vec<Warning> {
-        let mut warnings = Vec::new();
-        let mut warn = |code: &str, count: usize, text: &str| {
-            if count > 0 {
-                warnings.push(Warning::new(code, format!("{count} {text}")));
-            }
-        };
-        warn("UN-02", self.damaged.load(Ordering::Relaxed), "damaged units were removed and computed again");
-        let unwritten = self.unwritten.load(Ordering::Relaxed);
-        warn(
-            "UN-03",
-            unwritten,
-            "finished units could not be kept: had the run been killed, they would have been lost",
-        );
-        let machines = self.machines.lock().map(|m| m.clone()).unwrap_or_default();
-        if machines.len() > 1 {
-            let list: Vec<String> = machines.into_iter().collect();
-            warnings.push(Warning::new(
-                "UN-04",
-                format!(
-                    "units come from {} kinds of machines ({}): scores agree to about 1e-6, not to the last byte",
-                    list.len(),
-                    list.join("; ")
-                ),
-            ));
-        }
-        warnings
+        self.saw(|seen| seen.warnings())
     }
 
     /// What is said of an error that ended the run: whether anything was kept.
-    pub fn explained(&self, error: Error, all: usize) -> Error {
+    pub fn explained(&self, error: Error) -> Error {
         let finished = self.finished();
         if finished == 0 || ![Code::Ix01, Code::Ix02].contains(&error.code()) {
             return error;
         }
+        let how = if self.shared { "" } else { " with --resume" };
         error.hint(format!(
-            "{finished} of {all} units are finished; the same command with --resume goes on from there. Nothing else was written"
+            "{finished} of {} units are finished; the same command{how} goes on from there. Nothing else was written",
+            self.all
         ))
     }
 
@@ -320,25 +368,99 @@ impl Place {
     }
 }
 
-/// Number of units that a whole run has.
-pub(super) fn expected(prepared: &Prepared) -> usize {
-    let layers: usize = prepared.checkpoints.iter().map(|c| c.layers.len()).sum();
-    let joint = match prepared.plan.unique {
-        UniqueLayers::None => 0,
-        UniqueLayers::Best => prepared.checkpoints.len(),
-        UniqueLayers::All => layers,
-    };
-    layers + joint + (1 + prepared.plan.combine.len()) * prepared.checkpoints.len()
+/// Where the units beside `out` are, and what their plan would be now.
+fn planned(out: &Path, prepared: &Prepared, resume: &Resume) -> Result<(PathBuf, UnitsPlan)> {
+    let plan = UnitsPlan::new(identity(prepared), prepared.plan.memory, resume.command.clone());
+    Ok((UnitFolder::beside(out)?, plan))
+}
+
+/// Whether an error is that of a disk, or of a user's share of it, that is full.
+fn is_full(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
 /// Every difference between the plan that units belong to and another.
 fn same(then: &UnitsPlan, now: &UnitsPlan, place: &Path) -> std::result::Result<(), Problems> {
     let found = differences(&then.identity, &now.identity);
-    const HINT: &str = "Undo the change to go on from the finished units; without --resume the run starts over";
+    const HINT: &str =
+        "Undo the change to go on from the finished units; without --resume and --shard the run starts over";
     Problems::check(found.iter().map(|d| d.problem(Code::Od07, place, HINT)).collect())
 }
 
-/// What the last bits of a sum depend on.
-fn machine() -> String {
-    format!("{} {}, {}", std::env::consts::OS, std::env::consts::ARCH, blas_description())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::disk::{Fault, inject};
+
+    fn units(folder: &Path) -> Units {
+        let plan = UnitsPlan::new(Default::default(), 1 << 30, None);
+        let place = Place { path: folder.join(".out.units"), plan, folder: Mutex::default() };
+        Units { place: Some(place), all: 9, ..Units::default() }
+    }
+
+    fn name(at: usize) -> impl FnOnce() -> Result<String> {
+        move || Ok(format!("value {at}"))
+    }
+
+    /// The results have the room of what they have taken up already; what they have not is still there.
+    #[test]
+    fn a_full_disk_is_left_to_the_results() {
+        let dir = tempfile::tempdir().unwrap();
+        let fill = |units: &Units, range: std::ops::Range<usize>| {
+            range.for_each(|at| assert_eq!(units.of(Unit::Attestation(at), name(at)).unwrap(), format!("value {at}")));
+        };
+        let before = units(dir.path());
+        fill(&before, 0..4);
+        let plan = UnitsPlan::new(Default::default(), 1 << 30, None);
+        let folder = Mutex::new(Some(UnitFolder::open(&dir.path().join(".out.units"), &plan)));
+        let later = Units { place: units(dir.path()).place.map(|place| Place { folder, ..place }), ..Units::default() };
+        fill(&later, 0..2);
+        let full = inject(Fault::Full, 0);
+        fill(&later, 4..6);
+        drop(full);
+        assert_eq!(later.finished(), 2, "those that nobody has used yet");
+        fill(&later, 2..4);
+        fill(&later, 6..7);
+        assert_eq!(later.finished(), 0, "there is room again, but for how long?");
+        let told = later.warnings()[0].to_string();
+        assert!(
+            told.contains("3 finished units could not be kept for want of room") && told.contains("UN-03"),
+            "{told}"
+        );
+        // A share makes nothing else: it says so, and keeps what it has.
+        let share = Units { shared: true, ..units(dir.path()) };
+        share.must(Unit::Attestation(0), name(0)).unwrap();
+        let full = inject(Fault::Full, 0);
+        let refused = share.must(Unit::Attestation(1), name(1)).unwrap_err();
+        drop(full);
+        assert!(refused.code() == Code::Io01 && refused.to_string().contains("c0001-weights: could not be kept: "));
+        assert!(share.finished() == 1 && share.must(Unit::Attestation(1), name(1)).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_not_called_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let units = units(dir.path());
+        units.of(Unit::Attestation(0), name(0)).unwrap();
+        std::fs::create_dir(dir.path().join(".out.units/c0001-weights.unit")).unwrap();
+        assert_eq!(units.of(Unit::Attestation(1), name(1)).unwrap(), "value 1");
+        let told: Vec<String> = units.warnings().iter().map(ToString::to_string).collect();
+        assert!(told.iter().any(|t| t.contains("1 units could not be read") && t.contains("UN-05")), "{told:?}");
+        assert!(!told.iter().any(|t| t.contains("UN-02")), "{told:?}");
+        let refusing = Units { missing: Missing::Refuse, ..units };
+        let refused = refusing.of(Unit::Attestation(1), name(1)).unwrap_err();
+        assert!(refused.code() == Code::Od08 && refused.to_string().contains("cannot be read: "), "{refused}");
+    }
+
+    #[test]
+    fn an_interrupted_share_needs_no_resume() {
+        let dir = tempfile::tempdir().unwrap();
+        for shared in [false, true] {
+            let units = Units { shared, ..units(dir.path()) };
+            units.of(Unit::Attestation(0), name(0)).unwrap();
+            let told = units.explained(Error::new(Code::Ix01, "x", "interrupted")).to_string();
+            assert!(told.contains("1 of 9 units are finished") && told.contains("--resume") != shared, "{told}");
+        }
+    }
 }

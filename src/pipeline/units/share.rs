@@ -11,10 +11,11 @@ use rayon::prelude::*;
 
 use super::standing::is_finished;
 use super::tokens::{Token, Tokens, tokens};
-use super::{Fitted, Unit, Units, identity, same};
+use super::{Fitted, Unit, Units};
 use crate::compute::cpu::single_threaded_blas;
+use crate::compute::device::Offload;
 use crate::encoding::AlphaGrid;
-use crate::error::{Code, Error, Problems, Result};
+use crate::error::{Problems, Result, Warning};
 use crate::ids::Layer;
 use crate::pipeline::attest::{Held, attest_one};
 use crate::pipeline::compare::fit_layer;
@@ -24,12 +25,12 @@ use crate::pipeline::metrics::Metrics;
 use crate::pipeline::preflight::{Prepared, prepare};
 use crate::pipeline::together::together_fit;
 use crate::pipeline::unique::joint_fit;
-use crate::store::{Claims, RunDir, Shard, StateCache, UnitFolder, UnitsPlan};
+use crate::store::{Claims, RunDir, Shard, StateCache, UnitFolder};
 use crate::study::Plan;
 use crate::watch::Watch;
 
 /// What a share has come to when it finds nothing more to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shared {
     /// Units that it computed now.
     pub computed: usize,
@@ -41,6 +42,10 @@ pub struct Shared {
     pub others: usize,
     /// Whether the results were there already.
     pub before: bool,
+    /// What was left out because it could not be used.
+    pub left_out: Vec<Warning>,
+    /// What the user must know.
+    pub warnings: Vec<Warning>,
 }
 
 /// Computes a share of a comparison into the folder of units beside the output.
@@ -58,21 +63,32 @@ pub fn share(
     to.check()?;
     let mut prepared = prepare(plan, watch)?;
     let tokens: Vec<String> = tokens(&prepared).into_iter().map(|token| token.name).collect();
-    if to.finished(&prepared)?.is_some() {
-        return Ok(Shared { computed: 0, finished: tokens.len(), all: tokens.len(), others: 0, before: true });
+    let lock = RunDir::share(to.out)?;
+    // From here on nobody finishes it.
+    if let Some(record) = to.finished(&prepared)? {
+        drop(lock);
+        to.clear(&record);
+        let (left_out, warnings) = (prepared.left_out, prepared.warnings);
+        return Ok(Shared {
+            finished: tokens.len(),
+            all: tokens.len(),
+            before: true,
+            left_out,
+            warnings,
+            ..Shared::default()
+        });
     }
-    let _lock = RunDir::share(to.out)?;
-    let units = Units::together(to.out, &mut prepared, to)?;
+    let units = Units::together(to.out, &mut prepared, &to.resume)?;
     let path = UnitFolder::beside(to.out)?;
     let claims = Claims::join(&path, shard, &tokens)?;
     single_threaded_blas();
     let mut worker = Worker {
         shard,
-        all: tokens.len(),
         prepared: &prepared,
         path: &path,
         units: &units,
         claims: &claims,
+        others: BTreeSet::new(),
         states: States::new(&prepared, cache, watch),
         wanted: Metrics::new(&prepared)?,
         held: None,
@@ -80,13 +96,18 @@ pub fn share(
         watch,
     };
     let worked = worker.work(shard.start(prepared.checkpoints.len()));
-    let computed = worker.computed;
-    worked.map_err(|error| units.explained(error, tokens.len()))?;
+    let (computed, of_cache) = (worker.computed, std::mem::take(&mut worker.states.warnings));
+    worked.map_err(|error| units.explained(error))?;
     let finished = UnitFolder::names(&path);
     let left: Vec<&String> = tokens.iter().filter(|token| !is_finished(&finished, token)).collect();
     let open = claims.open();
     let others = left.iter().filter(|token| !open.contains(**token)).count();
-    Ok(Shared { computed, finished: tokens.len() - left.len(), all: tokens.len(), others, before: false })
+    let lost = prepared.offload.as_ref().and_then(Offload::lost).cloned();
+    let of_locks = lock.warning().or_else(|| claims.warning());
+    let mut warnings = prepared.warnings;
+    warnings.extend(of_locks.into_iter().chain(of_cache).chain(units.warnings()).chain(lost));
+    let (finished, all) = (tokens.len() - left.len(), tokens.len());
+    Ok(Shared { computed, finished, all, others, before: false, left_out: prepared.left_out, warnings })
 }
 
 /// Where everything stood at one moment.
@@ -98,11 +119,12 @@ struct Look {
 
 struct Worker<'a> {
     shard: Shard,
-    all: usize,
     prepared: &'a Prepared,
     path: &'a Path,
     units: &'a Units,
     claims: &'a Claims,
+    /// Units that turned out to be claimed by others: over a network, a list of names may be an old one.
+    others: BTreeSet<String>,
     states: States<'a>,
     wanted: Metrics,
     held: Held,
@@ -113,7 +135,8 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn look(&self) -> Look {
         // Finished units last: one that is finished in between is not taken for one that must be computed again.
-        let (open, own) = (self.claims.open(), self.claims.own());
+        let (mut open, own) = (self.claims.open(), self.claims.own());
+        open.retain(|name| !self.others.contains(name));
         Look { open, own, finished: UnitFolder::names(self.path) }
     }
 
@@ -150,13 +173,13 @@ impl Worker<'_> {
     /// Claims and computes what can be had of a checkpoint.
     fn work_on(&mut self, checkpoint: usize, tokens: &Tokens, helping: bool) -> Result<()> {
         loop {
-            let batch = self.batch(tokens, helping);
+            let batch = self.batch(tokens, helping)?;
             if batch.is_empty() {
                 break;
             }
             if !self.states.holds(checkpoint) {
                 self.states.hold(checkpoint)?;
-                self.watch.begin(&format!("shard {}", self.shard), "units", self.all as u64);
+                self.watch.begin(&format!("shard {}", self.shard), "units", self.units.all as u64);
                 self.watch.advance(UnitFolder::count(self.path) as u64);
             }
             let one = |layer: &Layer| -> Result<()> {
@@ -170,7 +193,7 @@ impl Worker<'_> {
             batch.par_iter().map(one).collect::<Result<Vec<()>>>()?;
             self.computed += batch.len();
         }
-        if self.take(&tokens.weights.name) {
+        if self.take(&tokens.weights.name)? {
             let (prepared, held, watch) = (self.prepared, &mut self.held, self.watch);
             self.units.must(Unit::Attestation(checkpoint), || attest_one(prepared, checkpoint, held, watch))?;
             self.advance();
@@ -180,7 +203,7 @@ impl Worker<'_> {
             return Ok(());
         }
         for token in &tokens.joint {
-            if !self.take(&token.name) {
+            if !self.take(&token.name)? {
                 continue;
             }
             let layer = token.layer.map_or_else(|| self.best(checkpoint, tokens), Ok)?;
@@ -189,7 +212,7 @@ impl Worker<'_> {
             self.advance();
         }
         for (model, token) in &tokens.together {
-            if !self.take(&token.name) {
+            if !self.take(&token.name)? {
                 continue;
             }
             let make = || {
@@ -209,7 +232,7 @@ impl Worker<'_> {
     }
 
     /// As many layers as threads: first those that were claimed in an earlier life.
-    fn batch(&self, tokens: &Tokens, helping: bool) -> Vec<Layer> {
+    fn batch(&mut self, tokens: &Tokens, helping: bool) -> Result<Vec<Layer>> {
         let now = self.look();
         let most = rayon::current_num_threads().max(1);
         let mut claimed: Vec<&Token> = tokens.fits.iter().filter(|fit| !now.finished.contains(&fit.name)).collect();
@@ -220,21 +243,28 @@ impl Worker<'_> {
         claimed.sort_by_key(|fit| !now.own.contains(&fit.name));
         let mut batch = Vec::new();
         for fit in claimed {
-            let mine = now.own.contains(&fit.name) || (now.open.contains(&fit.name) && self.claims.claim(&fit.name));
-            if mine {
+            if now.own.contains(&fit.name) || (now.open.contains(&fit.name) && self.claim(&fit.name)?) {
                 batch.extend(fit.layer);
             }
             if batch.len() == most {
                 break;
             }
         }
-        batch
+        Ok(batch)
     }
 
     /// Whether this share is to compute a unit now.
-    fn take(&self, name: &str) -> bool {
+    fn take(&mut self, name: &str) -> Result<bool> {
         let now = self.look();
-        !is_finished(&now.finished, name) && (now.own.contains(name) || self.claims.claim(name))
+        Ok(!is_finished(&now.finished, name) && (now.own.contains(name) || self.claim(name)?))
+    }
+
+    fn claim(&mut self, name: &str) -> Result<bool> {
+        let claimed = self.claims.claim(name)?;
+        if !claimed {
+            self.others.insert(name.to_owned());
+        }
+        Ok(claimed)
     }
 
     /// A layer that was fitted before, or is fitted again where its unit turns out to be damaged.
@@ -260,33 +290,5 @@ impl Worker<'_> {
             }
         }
         Ok(best.map(|(layer, _)| layer).or(tokens.fits[0].layer).unwrap_or(Layer(0)))
-    }
-}
-
-impl Units {
-    /// The units beside `out` for several processes: the first one says what the plan is.
-    fn together(out: &Path, prepared: &mut Prepared, to: &Destination<'_>) -> std::result::Result<Units, Problems> {
-        let path = UnitFolder::beside(out)?;
-        let plan = UnitsPlan::new(identity(prepared), prepared.plan.memory, to.resume.command.clone());
-        let then = match UnitFolder::plan(&path)? {
-            Some(then) => then,
-            None => match UnitFolder::create(&path, &plan) {
-                Ok(_) => plan.clone(),
-                // Another one was quicker.
-                Err(error) => UnitFolder::plan(&path)?.ok_or(error)?,
-            },
-        };
-        same(&then, &plan, &path)?;
-        prepared.plan.memory = then.memory;
-        Ok(Units::of_plan(path, then))
-    }
-
-    /// As [`Units::of`], where the unit is all that is wanted: it must be kept.
-    fn must<T: crate::io::binary::Binary>(&self, unit: Unit, make: impl FnOnce() -> Result<T>) -> Result<()> {
-        self.of(unit, make)?;
-        if self.has(unit) {
-            return Ok(());
-        }
-        Err(Error::new(Code::Io01, unit, "could not be kept").hint("Free some space and start the shard again"))
     }
 }

@@ -57,7 +57,8 @@ pub fn standing(units: &Path) -> Standing {
 /// Whether what a token stands for is there: the unit of that name, or the joint model of any layer.
 pub(super) fn is_finished(finished: &BTreeSet<String>, token: &str) -> bool {
     let best = |checkpoint: &str| {
-        let units = finished.range(checkpoint.to_owned()..).take_while(|name| name.starts_with(checkpoint));
+        let prefix = format!("{checkpoint}-");
+        let units = finished.range(prefix.clone()..).take_while(|name| name.starts_with(&prefix));
         !checkpoint.contains('-') && units.into_iter().any(|name| name.ends_with(JOINT))
     };
     finished.contains(token) || token.strip_suffix(JOINT).is_some_and(best)
@@ -101,9 +102,11 @@ mod tests {
     #[test]
     fn the_joint_model_of_a_best_layer_goes_by_any_layer() {
         let finished: BTreeSet<String> =
-            ["c0001-l002", "c0001-l002-joint", "c0010-l000", "c0010-weights"].map(str::to_owned).into();
+            ["c0001-l002", "c0001-l002-joint", "c0010-l000", "c0010-weights", "c10000-l002-joint"]
+                .map(str::to_owned)
+                .into();
         assert!(is_finished(&finished, "c0001-joint") && is_finished(&finished, "c0001-l002-joint"));
-        for not in ["c0001-l003-joint", "c0010-joint", "c0000-joint", "c0001-weights", "c00010-joint"] {
+        for not in ["c0001-l003-joint", "c0010-joint", "c0000-joint", "c0001-weights", "c00010-joint", "c1000-joint"] {
             assert!(!is_finished(&finished, not), "{not}");
         }
     }
