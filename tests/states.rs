@@ -64,9 +64,8 @@ impl Runs {
     }
 
     fn command(&self, out: &str) -> std::process::Command {
-        let mut command = brainscore();
-        command.arg("compare").arg(self.study.path("model")).arg("--study").arg(self.study.path("study.toml"));
-        command.arg("--cache-dir").arg(&self.cache).arg("--out").arg(self.study.path(out));
+        let mut command = self.study.compare(out, &["--cache-dir"]);
+        command.arg(&self.cache);
         command
     }
 
@@ -170,26 +169,19 @@ fn weights_are_attested() {
         }
     });
     study.write("model/config.json", config().to_string());
-    let output = brainscore()
-        .arg("compare")
-        .args(["model", "same", "moved", "fresh"].map(|name| study.path(name)))
-        .arg("--study")
-        .arg(study.path("study.toml"))
-        .arg("--out")
-        .arg(study.path("out"))
-        .output()
-        .unwrap();
+    let others = ["same", "moved", "fresh"].map(|name| study.path(name));
+    let output = study.compare("out", &[]).args(others).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     let record: RunRecord = serde_json::from_str(&study.read("out/run.json")).unwrap();
     let of = |name: &str| record.attestations.iter().find(|a| a.checkpoint == name).unwrap();
-    assert!(of("model").equals_reference.is_none() && of("model").layers.is_empty() && !of("model").looks_random);
+    assert!(of("m").equals_reference.is_none() && of("m").layers.is_empty() && !of("m").looks_random);
     assert_eq!((of("same").equals_reference, &of("same").layers[..]), (Some(true), &[0.0, 0.0][..]));
     assert_eq!((of("moved").equals_reference, of("moved").layers[0]), (Some(false), 0.0));
     assert!(of("moved").layers[1] > 0.0, "the moved block shows");
     let moved = of("moved").tensors.iter().filter(|t| t.from_reference != Some(0.0)).map(|t| t.name.as_str());
     assert_eq!(moved.collect::<Vec<_>>(), ["encoder.layer.0.output.dense.bias"]);
     assert!(of("fresh").looks_random);
-    assert!(told.contains("\"same\" equal those of \"model\"") && told.contains("\"fresh\" look random"), "{told}");
+    assert!(told.contains("\"same\" equal those of \"m\"") && told.contains("\"fresh\" look random"), "{told}");
     assert_eq!(told.matches("[AT-").count(), 2, "{told}");
 }
