@@ -2,6 +2,7 @@
 
 mod best;
 mod ceiling;
+mod combined;
 mod groups;
 mod inference;
 mod layer;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use best::{BestDifference, NestedBest, ProfileDifference};
 pub use ceiling::{Ceiling, ceilings, share};
+pub use combined::{Combined, CombinedScore, Paired};
 pub use groups::{GroupContrast, GroupDesign, GroupMean, Outcome};
 pub use inference::{ALPHA, Fits, Inference, POWER, Settings, Tests};
 pub use layer::{
@@ -104,6 +106,9 @@ pub struct Comparison {
     /// Scores along training steps or model sizes, where the list gives them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trends: Vec<Trend>,
+    /// All layers of each checkpoint as one model, where it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub combined: Vec<Combined>,
 }
 
 /// A score over the layers of one checkpoint, averaged over subjects and targets.
@@ -174,6 +179,7 @@ impl Comparison {
             tests: None,
             lineage: Vec::new(),
             trends: Vec::new(),
+            combined: Vec::new(),
         }
     }
 

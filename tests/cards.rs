@@ -7,14 +7,10 @@ use std::process::{Command, Output};
 use brainscore::io::npy;
 use serde_json::Value;
 
-use crate::kernels::{driver, emulated};
+use crate::kernels::{driver, emulated, noise};
 use crate::support::image::Image;
 use crate::support::study::TinyStudy;
 use crate::support::{brainscore, hostile_dir};
-
-fn noise(at: usize) -> f64 {
-    ((at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / 8_388_608.0 - 1.0
-}
 
 /// The kernels that a command launches, while it runs on emulated cards.
 fn launched(folder: &Path, settings: &[(&str, &str)], run: impl FnOnce(Command) -> Output) -> (Output, String) {

@@ -122,6 +122,20 @@ fn what_a_folder_may_hold_the_hub_may_have() {
     assert_eq!(offline["weights_sha256"], local["weights_sha256"]);
 }
 
+/// A vocabulary may have no settings beside it: in the cache that is a file that is not there.
+#[test]
+fn without_a_connection_settings_that_never_were_are_not_missed() {
+    let study = older();
+    let mut all = files(&study);
+    all.remove("tokenizer_config.json");
+    let hub = Hub::start(all);
+    let home = study.path("home");
+    let fetched = record(&inspect(&hub.address, &home, "owner/model"));
+    assert!(hub.asked_for("tokenizer_config.json"));
+    let offline = record(&inspect("http://127.0.0.1:1", &home, "owner/model"));
+    assert_eq!(offline["tokenizer_sha256"], fetched["tokenizer_sha256"]);
+}
+
 #[test]
 fn a_list_of_shards_names_files_beside_it_and_nothing_else() {
     let study = older();

@@ -260,9 +260,13 @@ fn array(path: &Path, rows: usize, columns: usize, value: impl Fn(usize, usize) 
     std::fs::write(path, npy(&header, &bytes)).unwrap();
 }
 
+/// A value from −1 to 1 without a pattern that matters.
+pub fn noise(at: usize) -> f64 {
+    ((at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / 8_388_608.0 - 1.0
+}
+
 /// Features, responses and folds: some targets driven by the features, one constant; one feature constant.
 fn problem(folder: &Path, rows: usize, features: usize, targets: usize) {
-    let noise = |at: usize| ((at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / 8_388_608.0 - 1.0;
     let x = move |i: usize, j: usize| if j == 1 { 0.1 } else { noise(i * 1013 + j) };
     array(&folder.join("x.npy"), rows, features, x);
     array(&folder.join("y.npy"), rows, targets, move |i, t| match t {

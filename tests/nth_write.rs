@@ -176,8 +176,14 @@ fn table(rows: usize) -> OutputTable {
     ])
 }
 
+/// Faults are injected per thread: work in parallel has to stay on this one.
+fn alone() -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap()
+}
+
 #[test]
 fn every_file_is_whole_or_as_before() {
+    let _pool = alone();
     let image = noise(600, 5).iter().map(|v| *v as f32).collect::<Vec<f32>>();
     let affine = [[2.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
     let (surface, _) = {
@@ -314,6 +320,7 @@ fn fit(folder: &Path) -> Done {
 
 #[test]
 fn every_output_is_there_or_as_before() {
+    let _pool = alone();
     let nothing: &dyn Fn(&Path) = &|_| {};
     let run = TinyRun::new();
     let spec = |out: &Path| {

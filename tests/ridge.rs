@@ -7,7 +7,7 @@ mod sharing;
 use std::path::{Path, PathBuf};
 
 use brainscore::encoding::engine::{self, Options, Precision};
-use brainscore::encoding::{AlphaGrid, Folds, Score, TargetScores, cv, score};
+use brainscore::encoding::{AlphaGrid, Combine, Folds, Score, TargetScores, cv, score};
 use brainscore::error::Code;
 use brainscore::io::npy;
 use brainscore::watch::Quiet;
@@ -242,7 +242,7 @@ fn components_are_those_of_the_training_rows() {
 /// combined.
 #[test]
 fn fits_that_cannot_be_are_refused() {
-    use brainscore::pipeline::{ArrayFit, Combine, fit_arrays};
+    use brainscore::pipeline::{ArrayFit, fit_arrays};
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str| dir.path().join(name);
     let wide = Array2::from_shape_fn((24, 60_000), |(i, j)| ((i * 37 + j * 101 + i * j) % 97) as f32);

@@ -43,7 +43,9 @@ fn merge(study: &TinyStudy, out: &str, flags: &[&str]) -> (Option<i32>, String) 
 #[test]
 fn two_shares_at_once_are_one_run() {
     let study = TinyStudy::new();
-    for (out, flags) in [("best", &[][..]), ("all", &["--unique", "all", "--metrics", "rank"][..])] {
+    for (out, flags) in
+        [("best", &[][..]), ("all", &["--unique", "all", "--metrics", "rank", "--combine", "concat,stack"][..])]
+    {
         let single = format!("{out}-single");
         let (status, text) = run(command(&study, "compare", &single, flags));
         assert_eq!(status, Some(0), "{text}");

@@ -35,6 +35,7 @@ mod runs;
 mod shards;
 mod states;
 mod support;
+mod together;
 mod tokenizers;
 mod tolerance;
 mod trust;

@@ -7,9 +7,10 @@ use clap_complete::Shell;
 use super::examples;
 use crate::compute::device::Device;
 use crate::encoder::{Context, LongText, Pooling};
+use crate::encoding::Combine;
 use crate::encoding::MetricName;
 use crate::encoding::engine::Precision;
-use crate::pipeline::{Combine, Want};
+use crate::pipeline::Want;
 use crate::store::Shard;
 use crate::study::{FoldKind, UniqueLayers};
 
@@ -185,6 +186,11 @@ pub(super) struct SharedArgs {
     /// cod` then [default: the study's, else all].
     #[arg(long, value_name = "N")]
     pub pca: Option<NonZeroUsize>,
+    /// Models of all layers of a checkpoint together, beside those of each alone: concat (their columns side by side) and
+    /// stack (their predictions mixed per target by weights from the inner folds), in combined.csv [default: the study's,
+    /// else none].
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = combine)]
+    pub combine: Option<Vec<Combine>>,
     /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
     #[arg(long, default_value = "mixed", value_parser = precision)]
     pub precision: Precision,

@@ -108,6 +108,7 @@ pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
         long_text: shared.long_text,
         unique: shared.unique,
         pca: shared.pca,
+        combine: shared.combine.clone(),
         precision: shared.precision,
         device: shared.device,
         memory: shared.memory,

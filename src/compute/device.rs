@@ -1,7 +1,8 @@
 //! Which device computes, and what is asked of one that is not the CPU.
 //!
-//! A task goes to a card where it is worth the way there and back: its arithmetic must be some milliseconds of the CPU's
-//! ([`LEAST_WORK`]), which a launch and the copies of its operands are not. Nobody has measured the break-even on a card yet.
+//! A task goes to a card where it is worth the way there and back: permutations and products of rows from [`LEAST_WORK`]
+//! multiplications on, some milliseconds of the CPU's; decompositions by their order, maps by their weights per voxel. The
+//! search of alphas always does. Nobody has measured the break-even on a card yet.
 
 use std::fmt::{self, Debug};
 use std::ops::Range;
@@ -203,7 +204,7 @@ impl Permuter for Offload {
 
     fn relabelings(&self, family: &RelabelFamily<'_>) -> Option<Tally> {
         let (units, outcomes) = family.residuals.dim();
-        if !worth([units, outcomes, family.orders.len() * family.directions.nrows()]) {
+        if !worth([units, outcomes, family.orders.count() * family.directions.nrows()]) {
             return None;
         }
         self.or_keep(self.attempt(|cards| cards.relabelings(family)))

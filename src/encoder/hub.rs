@@ -31,9 +31,16 @@ const WEIGHTS: &[&[&str]] = &[
 pub(crate) fn fetch(id: &str, revision: &str, weights: bool) -> Result<PathBuf> {
     let hub = Hub::open(id, revision)?;
     let config = hub.get("config.json")?;
-    if hub.first_of(TOKENIZERS, "tokenizer")? != "tokenizer.json" {
-        hub.ask(SETTINGS)?;
+    if hub.cache.get("tokenizer.json").is_none() {
+        // Before the vocabulary that it belongs to: one in the cache says that the hub was asked for its settings.
+        let asked = |files: &&[&str]| files.iter().all(|file| hub.cache.get(file).is_some());
+        if let Err(e) = hub.ask(SETTINGS)
+            && !TOKENIZERS.iter().any(asked)
+        {
+            return Err(e);
+        }
     }
+    hub.first_of(TOKENIZERS, "tokenizer")?;
     if weights {
         let name = hub.first_of(WEIGHTS, "weights")?;
         if name.ends_with(".index.json") {

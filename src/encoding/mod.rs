@@ -2,6 +2,7 @@
 
 mod alphas;
 pub mod ceiling;
+mod combine;
 pub mod cv;
 pub mod engine;
 mod folds;
@@ -14,6 +15,7 @@ pub mod stacking;
 mod target_scores;
 
 pub use alphas::{AlphaGrid, EDGE_LIMIT};
+pub use combine::Combine;
 pub use folds::{FoldSpec, Folds};
 pub use metric_name::MetricName;
 pub use score::{Reason, Score, ScoreName};

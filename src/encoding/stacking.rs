@@ -9,7 +9,7 @@
 
 use std::time::Instant;
 
-use ndarray::{Array2, Array3, ArrayView2, Axis};
+use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate, s};
 use rayon::prelude::*;
 
 use super::alphas::AlphaGrid;
@@ -35,9 +35,17 @@ pub struct Stacked {
     pub report: Report,
 }
 
+/// Targets that are mixed at a time, at most all, and the bytes that they take, where `memory` bytes are free: half of them
+/// are left to the engine.
+pub fn width(spaces: usize, folds: usize, rows: usize, targets: usize, memory: u64) -> (usize, u64) {
+    let each = bytes_per_target(spaces, folds, rows);
+    let width = (memory / 2 / each.max(1)).max(1).min(targets as u64) as usize;
+    (width, each * width as u64)
+}
+
 /// Bytes that [`stack`] takes for one target beside what the engine does: inner predictions of all feature spaces for all
 /// folds, their residuals, the fits and the responses.
-pub fn bytes_per_target(spaces: usize, folds: usize, rows: usize) -> u64 {
+fn bytes_per_target(spaces: usize, folds: usize, rows: usize) -> u64 {
     (8 * (rows * (spaces * (folds + 3) + 4) + folds * spaces * (spaces + 4))) as u64
 }
 
@@ -55,6 +63,7 @@ pub fn stack(
     watch: &dyn Watch,
 ) -> Result<Stacked> {
     assert!(!spaces.is_empty() && spaces.len() == grids.len(), "something to mix, and alphas for each");
+    assert!(options.sharing.is_none(), "decompositions belong to one feature space");
     let mut fits = Vec::with_capacity(spaces.len());
     let mut inner = Vec::with_capacity(spaces.len());
     let mut report = Report::default();
@@ -87,6 +96,11 @@ pub fn stack(
         }
     }
     let mut fit = fits[0].clone();
+    // Grids may have been widened one way or another, all of them along the same values.
+    let mut values: Vec<f64> = fits.iter().flat_map(|f| f.grid.values.iter().copied()).collect();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    fit.grid = AlphaGrid { values, given: fit.grid.given };
     for fold in 0..k {
         for t in 0..targets {
             let own = weights.index_axis(Axis(0), fold);
@@ -96,7 +110,8 @@ pub fn stack(
                 fit.predicted[[row, t]] = fits.iter().zip(own).map(|(fit, w)| w * fit.predicted[[row, t]]).sum();
             }
             let alpha = fits[heaviest].grid.values[fits[heaviest].chosen[[fold, t]]];
-            fit.chosen[[fold, t]] = at_or_near(&fit.grid, alpha);
+            // A value of the grid: it is one of those that the grid was made of.
+            fit.chosen[[fold, t]] = fit.grid.values.partition_point(|v| *v < alpha);
             fit.inner_error[[fold, t]] = fits[heaviest].inner_error[[fold, t]];
         }
         fit.varying[fold] = fits.iter().map(|f| f.varying[fold]).max().unwrap_or(0);
@@ -105,11 +120,45 @@ pub fn stack(
     Ok(Stacked { fit, weights, report })
 }
 
-/// The place of the alpha in a grid that may have been widened otherwise than that of the alpha.
-fn at_or_near(grid: &AlphaGrid, alpha: f64) -> usize {
-    let distance = |a: f64| (a / alpha).ln().abs();
-    (0..grid.values.len())
-        .fold(0, |best, i| if distance(grid.values[i]) < distance(grid.values[best]) { i } else { best })
+/// The same, as many targets at a time as fit half of [`Options::memory`]. Alphas are to be given: a default grid is widened
+/// for all targets that are fitted at once.
+///
+/// # Errors
+/// As [`stack`].
+pub fn stack_in_blocks(
+    spaces: &[ArrayView2<'_, f64>],
+    y: ArrayView2<'_, f64>,
+    folds: &Folds,
+    grids: &[AlphaGrid],
+    options: &Options,
+    watch: &dyn Watch,
+) -> Result<Stacked> {
+    let memory = options.memory.unwrap_or(u64::MAX);
+    let (width, taken) = width(spaces.len(), folds.count(), y.nrows(), y.ncols(), memory);
+    let options = Options { memory: options.memory.map(|m| m.saturating_sub(taken)), ..options.clone() };
+    let mut whole: Option<Stacked> = None;
+    for first in (0..y.ncols()).step_by(width.max(1)) {
+        let columns = s![.., first..(first + width).min(y.ncols())];
+        let part = stack(spaces, y.slice(columns), folds, grids, &options, watch)?;
+        match &mut whole {
+            None => whole = Some(part),
+            Some(whole) => whole.beside(part),
+        }
+    }
+    whole.map_or_else(|| stack(spaces, y, folds, grids, &options, watch), Ok)
+}
+
+impl Stacked {
+    /// Adds further targets.
+    fn beside(&mut self, other: Stacked) {
+        let of = &other.fit;
+        self.fit.predicted = concatenate![Axis(1), self.fit.predicted, of.predicted];
+        self.fit.train_mean = concatenate![Axis(1), self.fit.train_mean, of.train_mean];
+        self.fit.chosen = concatenate![Axis(1), self.fit.chosen, of.chosen];
+        self.fit.inner_error = concatenate![Axis(1), self.fit.inner_error, of.inner_error];
+        self.weights = concatenate![Axis(2), self.weights, other.weights];
+        self.report.add(&other.report);
+    }
 }
 
 /// `min wᵀ R w` over the simplex, R the products of residuals: accelerated projected gradient (Beck & Teboulle 2009, SIAM

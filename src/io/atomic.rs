@@ -39,6 +39,8 @@ pub fn place(path: &Path, sealed: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = disk::temporary_file(PREFIX, folder)?;
     Sink(temporary.as_file_mut()).write_all(sealed)?;
+    // Whoever may read the folder may read what lies in it: units are merged by others than their makers.
+    disk::set_mode(temporary.path(), 0o644)?;
     disk::persist(temporary, path)
 }
 

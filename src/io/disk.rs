@@ -257,6 +257,10 @@ fn exchange_at_once(one: &Path, other: &Path) -> io::Result<()> {
 /// Moves the other aside first and puts it back when the one cannot take its place.
 fn exchange_in_steps(one: &Path, other: &Path) -> io::Result<()> {
     let aside = one.with_extension("old");
+    // Left by a process that was killed. The other has its place: this is nobody's only copy.
+    if aside.is_dir() {
+        fs::remove_dir_all(&aside)?;
+    }
     rename(other, &aside)?;
     if let Err(e) = rename(one, other) {
         fs::rename(&aside, other)?;

@@ -12,11 +12,11 @@ use serde::Serialize;
 
 use super::bands::{Search, band_scales, bands_table, read_bands};
 use super::bound::Bound;
-use super::combined::{Combine, Together, weights_table};
+use super::combined::{Together, weights_table};
 use crate::compute::device::{Device, Offload};
 use crate::compute::{self, cpu};
 use crate::encoding::engine::{self, Fitted, Options, Precision, Report, Targets, random_weights};
-use crate::encoding::{AlphaGrid, Folds, Score, TargetScores, score};
+use crate::encoding::{AlphaGrid, Combine, Folds, Score, TargetScores, score};
 use crate::error::{Code, Error, Result, Warning};
 use crate::io::table::{Output, OutputTable};
 use crate::io::{atomic, npy};

@@ -5,33 +5,11 @@ use ndarray::{Array2, ArrayView2, Axis, concatenate};
 use super::arrays::{Scored, fit_one};
 use super::bound::Bound;
 use crate::encoding::engine::{Options, Report, Targets};
-use crate::encoding::stacking::{bytes_per_target, stack};
-use crate::encoding::{AlphaGrid, Folds, score};
+use crate::encoding::stacking::{stack, width};
+use crate::encoding::{AlphaGrid, Combine, Folds, score};
 use crate::error::Result;
 use crate::io::table::{Output, OutputTable};
 use crate::watch::Watch;
-
-/// How several feature spaces become one model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Combine {
-    /// Their columns side by side, each z-scored, with one alpha.
-    Concat,
-    /// Their predictions, mixed per target ([`crate::encoding::stacking`]).
-    Stack,
-}
-
-impl Combine {
-    /// All of them.
-    pub const ALL: [Combine; 2] = [Combine::Concat, Combine::Stack];
-
-    /// Its name, also that of its feature space in tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Combine::Concat => "concat",
-            Combine::Stack => "stack",
-        }
-    }
-}
 
 /// The weight of a feature space in a mixture.
 pub(super) struct Weight {
@@ -92,10 +70,7 @@ impl<'a> Together<'a> {
         if self.wanted.contains(&Combine::Stack) {
             let widest = self.x.iter().map(Array2::ncols).max().unwrap_or(0);
             let memory = bound.rest(widest, self.bytes(), self.x.len() + found.len() + 1)?;
-            // Half for what mixing takes, and the rest for the engine.
-            let per_target = bytes_per_target(self.x.len(), folds.count(), bound.rows);
-            let width = (memory / 2 / per_target.max(1)).max(1) as usize;
-            let taken = per_target * width.min(bound.targets) as u64;
+            let (width, taken) = width(self.x.len(), folds.count(), bound.rows, bound.targets, memory);
             let options = Options { memory: Some(memory.saturating_sub(taken)), ..plain.clone() };
             let (scores, report) = self.stacked(responses, folds, width, &options, watch, &mut weights)?;
             found.push((Combine::Stack.as_str().to_owned(), scores, report));

@@ -25,6 +25,7 @@ use super::run_record::described;
 use super::states::Pooled;
 use super::summary_table;
 use super::target_table;
+use super::together::{self, add_together};
 use super::unique::add_unique;
 use super::units::{self, Fitted, Unit, Units};
 use crate::compare::{Ceiling, Comparison, LayerFit, LayerScores, baselines, ceilings, compare_layer};
@@ -201,6 +202,7 @@ fn run_into(
     outputs::write_comparison(folder, &results.comparison, prepared.targets.len(), prepared.plan.folds)?;
     outputs::write_layers(folder, &results.comparison, prepared.plan.folds)?;
     summary_table::write(folder, &results.comparison, prepared.plan.folds)?;
+    together::write(folder, &results.comparison, prepared.plan.folds)?;
     outputs::write_groups(folder, &results.comparison, prepared.plan.folds)?;
     target_table::write(
         folder,
@@ -365,6 +367,7 @@ fn fit_all(
     compared.into_iter().for_each(|layer| comparison.add_layer(layer));
     watch.end();
     add_unique(prepared, (states, units), &baseline.fit, &mut fits, &mut comparison, &resamples, watch)?;
+    add_together(prepared, (states, units), &grids, &baseline.fit, &mut comparison, &resamples, watch)?;
     let all: Vec<_> = fits.iter().map(|c| (c.label.as_str(), c.layers.as_slice())).collect();
     let settings = &prepared.plan.inference;
     let permuter = prepared.offload.clone().map(|offload| Arc::new(offload) as Arc<dyn Permuter>);

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::maps::atlas_of;
 use super::preflight::{OpenCheckpoint, Prepared};
 use crate::compute::cpu::{self, Real};
+use crate::encoding::Combine;
 use crate::encoding::engine::{Precision, Size};
 use crate::study::{BOOTSTRAP_DRAWS, UniqueLayers};
 
@@ -145,6 +146,15 @@ fn encoding(prepared: &Prepared, speed: &Speed) -> (f64, f64) {
         for size in sizes(prepared, open.checkpoint.width()) {
             let (factor, search) = size.flops();
             plain += open.layers.len() as f64 * (factor / decomposing + search / searching) / FIT;
+            for model in &prepared.plan.combine {
+                let layers = open.layers.len();
+                let (factor, search) = match model {
+                    Combine::Concat => Size { features: size.features * layers, ..size }.flops(),
+                    // Every layer once more, and the inner predictions that the mixture is found on.
+                    Combine::Stack => (2.0 * layers as f64 * factor, 2.0 * layers as f64 * search),
+                };
+                plain += (factor / decomposing + search / searching) / FIT;
+            }
             let joint_size = Size { features: size.features + confounds, ..size };
             let (factor, search) = joint_size.flops();
             unique += joint as f64 * (factor + WEIGHTINGS * search) / speed.double / FIT;

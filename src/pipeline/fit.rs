@@ -60,10 +60,12 @@ const BAND_SEED: u64 = 0;
 
 /// Fits a feature space to the responses of every subject.
 pub fn fit_space(prepared: &Prepared, features: &FeatureSpace, watch: &dyn Watch) -> Result<SpaceFit> {
-    let options = Options { components: components(prepared, features), ..options(prepared) };
-    fit_cohorts(prepared, &[features], &|x, y, folds, sharing| {
-        let options = Options { sharing, ..options.clone() };
-        engine::fit(x, y, folds, &prepared.plan.alphas, &options, watch).map(|(fit, _)| fit)
+    let options = Options { components: components(prepared, features), ..fit_options(prepared) };
+    fit_cohorts(prepared, &[features], &|one| {
+        // What is shared has a quarter of the memory.
+        let memory = options.memory.map(|m| if one.sharing.is_some() { m - m / 4 } else { m });
+        let options = Options { sharing: one.sharing, memory, ..options.clone() };
+        engine::fit(one.x, one.y, one.folds, &prepared.plan.alphas, &options, watch).map(|(fit, _)| fit)
     })
 }
 
@@ -74,10 +76,10 @@ pub fn fit_joint(
     confounds: &FeatureSpace,
     watch: &dyn Watch,
 ) -> Result<LayerFit> {
-    let options = options(prepared);
+    let options = fit_options(prepared);
     let weights = random_weights(2, BAND_DRAWS, BAND_SEED);
     let grid = &prepared.plan.alphas;
-    let fitted = fit_cohorts(prepared, &[features, confounds], &|x, y, folds, _| {
+    let fitted = fit_cohorts(prepared, &[features, confounds], &|One { x, y, folds, .. }| {
         // Confounds may have columns of each subject's own, which only the joined features have.
         let bands = Bands::of_sizes(&[features.x().ncols(), x.ncols() - features.x().ncols()])?;
         let of = Banded { x, y, bands: &bands, weights: &weights, folds };
@@ -87,19 +89,32 @@ pub fn fit_joint(
 }
 
 /// The components that the plan asks for are those of models: confounds are few columns.
-fn components(prepared: &Prepared, features: &FeatureSpace) -> Option<usize> {
+pub(super) fn components(prepared: &Prepared, features: &FeatureSpace) -> Option<usize> {
     prepared.plan.components.filter(|_| ![features::CONFOUNDS, features::OASM].contains(&features.name()))
 }
 
-fn options(prepared: &Prepared) -> Options {
-    // Feature spaces are fitted side by side.
+/// The engine's options for one of the feature spaces that are fitted side by side.
+pub(super) fn fit_options(prepared: &Prepared) -> Options {
     let memory = prepared.plan.memory / rayon::current_num_threads().max(1) as u64;
     let offload = prepared.offload.clone();
     Options { precision: prepared.plan.precision, memory: Some(memory), offload, ..Options::default() }
 }
 
-/// The fit of one cohort: features, responses and folds of its rows, and what it shares with other cohorts.
-type Fit<'a> = dyn Fn(ArrayView2<'_, f64>, ArrayView2<'_, f64>, &Folds, Option<Sharing>) -> Result<CvFit> + Sync + 'a;
+/// What is fitted at once: the subjects of a cohort, or one of them where features differ between subjects.
+pub(super) struct One<'a> {
+    /// Features of its rows, one space beside the other.
+    pub x: ArrayView2<'a, f64>,
+    /// Their responses (rows, subjects · targets).
+    pub y: ArrayView2<'a, f64>,
+    /// Folds of the rows.
+    pub folds: &'a Folds,
+    /// What it shares with others.
+    pub sharing: Option<Sharing>,
+    /// Its number among all, as in [`SpaceFit::grids`].
+    pub number: usize,
+}
+
+type Fit<'a> = dyn Fn(One<'_>) -> Result<CvFit> + Sync + 'a;
 
 /// The decompositions that cohorts of the study have in common in a feature space; none when there are none.
 fn shared(prepared: &Prepared, features: usize) -> Option<Arc<Spectra>> {
@@ -109,7 +124,7 @@ fn shared(prepared: &Prepared, features: usize) -> Option<Arc<Spectra>> {
         Part { rows: cohort.rows(), folds, targets: cohort.y().ncols() }
     };
     let parts: Vec<Part<'_>> = prepared.cohorts.iter().zip(&folds).map(part).collect();
-    let spectra = Spectra::of(&parts, features, prepared.plan.alphas.values.len(), options(prepared).memory);
+    let spectra = Spectra::of(&parts, features, prepared.plan.alphas.values.len(), fit_options(prepared).memory);
     (!spectra.is_empty()).then(|| Arc::new(spectra))
 }
 
@@ -123,7 +138,8 @@ fn joined(spaces: &[&FeatureSpace], cohort: &Cohort) -> Result<Array2<f64>> {
     Ok(all)
 }
 
-fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &Fit<'_>) -> Result<SpaceFit> {
+/// Fits the spaces, one beside the other, to every subject by `fit`, and scores what it predicts.
+pub(super) fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &Fit<'_>) -> Result<SpaceFit> {
     let n_targets = prepared.targets.len();
     let mut by_id: Vec<(SubjectId, Vec<TargetScores>)> = Vec::new();
     let mut groups = None;
@@ -148,15 +164,17 @@ fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &Fit<'_>) -> 
         let fold_names: Vec<usize> =
             (0..folds.count()).map(|k| prepared.folds.of_row()[cohort.rows()[folds.test_rows(k)[0]]]).collect();
         let parts = if apart { cohort.one_by_one() } else { vec![cohort.clone()] };
+        let before = grids.len();
         let fits: Result<Vec<CvFit>> = parts
             .par_iter()
             .enumerate()
             .map(|(at, part)| {
                 let width = part.y().ncols();
-                let trained = trained.slice(s![.., at * width..(at + 1) * width]);
+                let y = trained.slice(s![.., at * width..(at + 1) * width]);
                 let sharing =
                     spectra.as_ref().map(|s| Sharing { spectra: Arc::clone(s), rows: Arc::from(cohort.rows()) });
-                fit(joined(spaces, part)?.view(), trained, &folds, sharing)
+                let x = joined(spaces, part)?;
+                fit(One { x: x.view(), y, folds: &folds, sharing, number: before + at })
             })
             .collect();
         let mut values = Array2::zeros((cohort.rows().len(), 0));

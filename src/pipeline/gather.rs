@@ -65,6 +65,16 @@ impl<'a> States<'a> {
         self.held[checkpoint].is_some()
     }
 
+    /// All layers of a checkpoint.
+    pub fn layers(&self, checkpoint: usize) -> Result<Cow<'_, [Pooled]>> {
+        if let Some((layers, _)) = &self.held[checkpoint] {
+            return Ok(Cow::Borrowed(layers));
+        }
+        let open = &self.prepared.checkpoints[checkpoint];
+        let found = open.states(self.prepared.plan.pooling, &open.layers, self.cache, self.watch)?;
+        Ok(Cow::Owned(found.layers))
+    }
+
     /// One layer of a checkpoint, and how its states were come by.
     pub fn layer(&self, checkpoint: usize, layer: Layer) -> Result<(Cow<'_, Pooled>, ExtractionRecord)> {
         if let Some((layers, record)) = &self.held[checkpoint]

@@ -38,6 +38,7 @@ mod states;
 mod summary_table;
 mod tables;
 mod target_table;
+mod together;
 mod trials;
 mod unique;
 mod units;
@@ -47,7 +48,6 @@ mod windows;
 
 pub use arrays::{ArrayFit, ArraySummary, SpaceSummary, fit_arrays};
 pub use audit::{Audited, audit, check, explained};
-pub use combined::Combine;
 pub use compare::{Finished, compare, compare_demo};
 pub use design::Design;
 pub use destination::Destination;

@@ -72,6 +72,7 @@ pub(crate) fn of(checkpoints: &[(&str, usize)]) -> RunRecord {
         tests: Some(Tests { settings: Settings::default(), patterns: 31, exact: true, smallest_p: 1.0 / 32.0 }),
         lineage: Vec::new(),
         trends: Vec::new(),
+        combined: Vec::new(),
     };
     for (c, (label, blocks)) in checkpoints.iter().enumerate() {
         for score in ScoreName::ALL {

@@ -6,6 +6,7 @@
 mod audit;
 mod batch;
 mod ceiling;
+mod combined;
 mod findings;
 mod inference;
 mod markdown;

@@ -13,7 +13,7 @@ use crate::report::markup::Html;
 use crate::report::number::{self, number, signed};
 use crate::report::summary::minus;
 use crate::report::verdict::{Verdict, p_value};
-use crate::report::{ceiling, metrics, table};
+use crate::report::{ceiling, combined, metrics, table};
 
 /// Targets listed by size of their difference.
 const LARGEST: usize = 20;
@@ -26,6 +26,7 @@ pub(super) fn sections(h: &mut Html, record: &RunRecord) {
         h.leaf("h3", &[], "Baselines");
         baselines(h, record);
         ceiling::section(h, record);
+        combined::section(h, record);
         metrics::section(h, record);
     });
     if !record.comparison.layer_differences.is_empty() {

@@ -63,6 +63,23 @@ pub(super) fn summary(record: &RunRecord) -> String {
             best.unique.map_or("-".to_owned(), |(d, by)| format!("{} {}", signed(by), number::interval(d.interval))),
         ]);
     }
+    for one in &results.combined {
+        let Some(score) = one.scores.iter().find(|s| s.score == results.score) else { continue };
+        rows.push([
+            format!("{} ({})", label(&one.checkpoint, false), one.model.as_str()),
+            "all".to_owned(),
+            number::score(score.mean),
+            number::interval(score.interval),
+            "-".to_owned(),
+            "-".to_owned(),
+            score
+                .gain
+                .difference
+                .value()
+                .map_or("-".to_owned(), |by| format!("{} {}", signed(by), number::interval(score.gain.interval))),
+            "-".to_owned(),
+        ]);
+    }
     if let Some((mean, interval)) = findings.confounds {
         rows.push([
             "(confounds only)".to_owned(),

@@ -172,7 +172,7 @@ pub fn sign_flip_test(differences: ArrayView2<'_, f64>, flips: &SignFlips) -> Ve
 }
 
 /// t² from u = (Σ d)² / (n Σ d²); infinite where all differences are equal.
-fn t_squared(u: f64, n: f64) -> f64 {
+pub(crate) fn t_squared(u: f64, n: f64) -> f64 {
     if u >= 1.0 - 1e-12 { f64::INFINITY } else { (n - 1.0) * u / (1.0 - u) }
 }
 

@@ -59,7 +59,8 @@ impl Relabelings {
         }
     }
 
-    fn order(&self, number: usize) -> Vec<usize> {
+    /// The permutation of that number.
+    pub(crate) fn order(&self, number: usize) -> Vec<usize> {
         match self {
             Relabelings::All(orders) | Relabelings::Given(orders) => orders[number].clone(),
             Relabelings::Random { subjects, seed, .. } => {
@@ -181,12 +182,11 @@ pub fn contrast_groups(
         (0..family.len()).map(|c| if varies[c] { t_of(observed[c], 0.0, squares[c]) } else { 0.0 }).collect();
     let least: Vec<f64> = t2.iter().map(|t| t * (1.0 - 1e-9) - 1e-12).collect();
     let elsewhere = permuter.and_then(|permuter| {
-        let orders: Vec<Vec<usize>> = (0..relabelings.count()).map(|number| relabelings.order(number)).collect();
         let mut directions = Array2::zeros((1 + basis.ncols(), n));
         directions.row_mut(0).assign(&left);
         directions.slice_mut(s![1.., ..]).assign(&basis.t());
         permuter.relabelings(&RelabelFamily {
-            orders: &orders,
+            orders: relabelings,
             directions: directions.view(),
             residuals: e.view(),
             squares: &squares,

@@ -4,6 +4,8 @@ use std::fmt::Debug;
 
 use ndarray::ArrayView2;
 
+use super::labels::Relabelings;
+
 /// Which patterns of signs, and what a member's own statistic is.
 #[derive(Debug, Clone, Copy)]
 pub struct FlipFamily<'a> {
@@ -26,8 +28,8 @@ pub struct FlipFamily<'a> {
 /// Permutations of units, and the contrast (Freedman–Lane).
 #[derive(Debug, Clone, Copy)]
 pub struct RelabelFamily<'a> {
-    /// Permutations (permutations, units): whose residual stands at each place.
-    pub orders: &'a [Vec<usize>],
+    /// Permutations of the units: whose residual stands at each place.
+    pub orders: &'a Relabelings,
     /// What is left of the label, then the nuisance directions (1 + directions, units).
     pub directions: ArrayView2<'a, f64>,
     /// Residuals (units, outcomes).

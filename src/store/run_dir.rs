@@ -111,6 +111,12 @@ impl RunDir {
         let (parent, name) = parent_and_name(target)?;
         let name = name.to_string_lossy();
         let lock = Lock::alone(&parent.join(format!(".{name}.lock")), target, "is being written by ")?;
+        // Where two folders cannot be exchanged at once, a run that is killed in between leaves the old output beside its place.
+        let aside = parent.join(format!(".{name}.old"));
+        if lock.is_real() && aside.is_dir() && fs::symlink_metadata(target).is_err() {
+            disk::rename(&aside, target).map_err(|e| write_error(target, "putting back", e))?;
+            RunDir::check_as(target, overwrite, owned)?;
+        }
         let partial = format!(".{name}.partial-");
         let leftovers = [partial.as_str(), &format!(".{name}.units-")];
         for entry in fs::read_dir(&parent).into_iter().flatten().flatten() {
@@ -255,6 +261,10 @@ pub const RUN_ENTRIES: &[&str] = &[
     "metrics.parquet",
     "groups.csv",
     "groups.parquet",
+    "combined.csv",
+    "combined.parquet",
+    "stack.csv",
+    "stack.parquet",
     "summary.csv",
     "summary.parquet",
     "trends.csv",
@@ -349,6 +359,20 @@ mod tests {
         assert_eq!(fit(false).unwrap_err().code(), Code::Od01);
         fit(true).unwrap();
         assert_eq!(finish(&target, true, "x").unwrap_err().code(), Code::Od01, "a run never replaces a fit");
+    }
+
+    /// What a run leaves that is killed while it moves the old output aside.
+    #[test]
+    fn an_output_that_was_moved_aside_is_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        finish(&target, false, "old").unwrap();
+        fs::rename(&target, dir.path().join(".out.old")).unwrap();
+        assert_eq!(finish(&target, false, "new").unwrap_err().code(), Code::Od01, "there is a run");
+        assert_eq!(fs::read_to_string(target.join(RECORD)).unwrap(), "old");
+        finish(&target, true, "new").unwrap();
+        assert_eq!(fs::read_to_string(target.join(RECORD)).unwrap(), "new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

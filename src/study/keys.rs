@@ -11,7 +11,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("study", &["name"]),
     ("stimuli", &["kind", "table", "group", "run", "confounds"]),
     ("responses", &["kind", "targets", "subjects"]),
-    ("features", &["pooling", "long_text", "context"]),
+    ("features", &["pooling", "long_text", "context", "pca", "combine"]),
     ("encoding", &["folds", "k", "gap", "alphas", "score"]),
     ("series", &["tr", "longest_delay", "first_volume", "run_starts", "method", "delays"]),
     ("finetuning", &["texts"]),

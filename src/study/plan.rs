@@ -16,7 +16,7 @@ use crate::compute::cpu;
 use crate::compute::device::Device;
 use crate::encoder::{CheckpointSpec, Context, LongText, Pooling, Source};
 use crate::encoding::engine::Precision;
-use crate::encoding::{AlphaGrid, FoldSpec, MetricName, ScoreName};
+use crate::encoding::{AlphaGrid, Combine, FoldSpec, MetricName, ScoreName};
 use crate::error::{Code, Error, Result, Warning};
 use crate::ids::{Digest, Layer};
 use crate::responses::MEAN_SUBJECT;
@@ -42,6 +42,8 @@ pub struct Overrides {
     pub unique: Option<UniqueLayers>,
     /// `--pca`
     pub pca: Option<NonZeroUsize>,
+    /// `--combine`
+    pub combine: Option<Vec<Combine>>,
     /// `--precision`
     pub precision: Precision,
     /// `--device`
@@ -110,6 +112,8 @@ pub struct Plan {
     pub unique: UniqueLayers,
     /// Principal components of a model's features that each fit is confined to; none for all.
     pub components: Option<usize>,
+    /// Models of all layers of a checkpoint together, each once.
+    pub combine: Vec<Combine>,
     /// Number type of the ridge arithmetic.
     pub precision: Precision,
     /// What computes it.
@@ -254,6 +258,7 @@ impl Plan {
         problems.extend(repeated_label(&checkpoints));
         let inference = settings(&spec.inference, &overrides.inference, study).map_err(|e| problems.push(e)).ok();
         let pca = overrides.pca.or(spec.features.pca);
+        let combine = overrides.combine.as_ref().unwrap_or(&spec.features.combine);
         let unique = UniqueLayers::planned(overrides.unique, pca).map_err(|e| problems.push(e)).ok();
         let (folds, default_gap) = folds::planned(&spec, study, overrides, &mut problems);
         let (Some(responses), Some(alphas), Some(layers), Some(inference), Some(unique), true) =
@@ -268,6 +273,10 @@ impl Plan {
         applied.extend(overrides.inference.permutations.map(|n| ("--permutations".to_owned(), n.to_string())));
         applied.extend(overrides.inference.margin.map(|m| ("--margin".to_owned(), m.to_string())));
         applied.extend(overrides.pca.map(|n| ("--pca".to_owned(), n.to_string())));
+        applied.extend(overrides.combine.as_ref().map(|list| {
+            let names: Vec<&str> = list.iter().map(|c| c.as_str()).collect();
+            ("--combine".to_owned(), names.join(","))
+        }));
         applied.extend(overrides.unique.map(|u| ("--unique".to_owned(), u.as_str().to_owned())));
         applied.extend(overrides.context.map(|c| ("--context".to_owned(), c.to_string())));
         applied.extend(overrides.folds.map(|_| ("--folds".to_owned(), folds.to_string())));
@@ -315,6 +324,7 @@ impl Plan {
             score: spec.encoding.score.unwrap_or(ScoreName::Cod),
             unique,
             components: pca.map(NonZeroUsize::get),
+            combine: Combine::ALL.into_iter().filter(|c| combine.contains(c)).collect(),
             precision: overrides.precision,
             device: overrides.device,
             memory: overrides.memory.unwrap_or_else(cpu::default_memory),

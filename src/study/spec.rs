@@ -12,7 +12,7 @@ use super::rois::RoisSection;
 use super::sections::{EventsSection, ResponsesKind, SeriesSection, StimuliKind};
 use crate::bold::{Filter, Standardize};
 use crate::encoder::{Context, LongText, Pooling};
-use crate::encoding::ScoreName;
+use crate::encoding::{Combine, ScoreName};
 use crate::error::{Code, Error};
 use crate::ids::Digest;
 use crate::io::bounded;
@@ -169,6 +169,9 @@ pub struct FeaturesSection {
     pub context: Option<Context>,
     /// Principal components that each fit is confined to, found on its training rows.
     pub pca: Option<NonZeroUsize>,
+    /// Models of all layers together.
+    #[serde(default)]
+    pub combine: Vec<Combine>,
 }
 
 /// `[encoding]`
@@ -341,6 +344,17 @@ mod tests {
         assert_eq!(with("[1, 10.5]").alphas, Some(AlphasSection::Listed(vec![1.0, 10.5])));
         let spaced = AlphasSection::Spaced { from: 0.1, to: 1e7, per_decade: 2 };
         assert_eq!(with("{ from = 1e-1, to = 1e7, per_decade = 2 }").alphas, Some(spaced));
+    }
+
+    #[test]
+    fn features_may_be_confined_and_combined() {
+        let text = format!(
+            "{MINIMAL}[features]\npooling = \"cls\"\nlong_text = \"window\"\ncontext = \"full\"\npca = 5\ncombine = [\"stack\"]\n"
+        );
+        let features = StudySpec::parse(&text, Path::new("study.toml")).unwrap().features;
+        assert_eq!((features.pca.map(NonZeroUsize::get), features.combine), (Some(5), vec![Combine::Stack]));
+        let message = refused(&format!("{MINIMAL}[features]\ncombine = [\"both\"]\n")).remove(0);
+        assert!(message.contains("both") && message.contains("concat"), "{message}");
     }
 
     #[test]

@@ -134,6 +134,25 @@ fn one_draw_is_ridge_on_scaled_columns() {
     }
 }
 
+/// Responses beyond float32's range are searched in float64, as `double` searches all.
+#[test]
+fn targets_that_overflow_choose_as_in_double() {
+    let (x, mut y, bands) = data(120, [90, 40], 4);
+    y.column_mut(1).mapv_inplace(|v| v * 1e39);
+    let folds = Folds::from_labels(&(0..120).map(|i| i / 24).collect::<Vec<_>>());
+    let weights = random_weights(2, 6, 3);
+    let of = Banded { x: x.view(), y: y.view(), bands: &bands, weights: &weights, folds: &folds };
+    for grid in [grid(), AlphaGrid::default()] {
+        let run =
+            |precision| engine::fit_banded(of, &grid, &Options { precision, ..Options::default() }, &Quiet).unwrap().0;
+        let (mixed, double) = (run(Precision::Mixed), run(Precision::Double));
+        assert_eq!((&mixed.fit.chosen, &mixed.draw), (&double.fit.chosen, &double.draw));
+        assert_eq!(mixed.fit.grid.values, double.fit.grid.values);
+        let cod = |fit: &BandedFit| score(y.view(), &fit.fit, &folds)[1].cod.value().unwrap();
+        assert!((cod(&mixed) - cod(&double)).abs() < 1e-6);
+    }
+}
+
 /// Independent bands with known shares of the variance: 0.4 and 0.2 of it, and the other way round.
 #[test]
 fn the_split_recovers_planted_shares() {

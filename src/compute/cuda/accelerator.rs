@@ -124,7 +124,7 @@ impl Accelerator for Cards {
                 ..*family
             })
         })?;
-        Ok(beside(parts, family.orders.len()))
+        Ok(beside(parts, family.orders.count()))
     }
 
     fn products(&self, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>> {

@@ -25,7 +25,7 @@ use crate::error::{Code, Error, Result};
 pub(super) const THREADS: usize = 256;
 /// Largest grid along x, and along y and z (CUDA C++ Programming Guide, table of technical specifications).
 const MOST_X: usize = i32::MAX as usize;
-const MOST_Y: usize = 65_535;
+pub(super) const MOST_Y: usize = 65_535;
 
 /// An open card. Calls from several threads take turns on its two streams, so that one copies while the other computes.
 pub struct Gpu {

@@ -6,16 +6,13 @@ use cudarc::driver::PushKernelArg;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::gpu::{Gpu, Grid, THREADS, extent};
+use super::gpu::{Gpu, Grid, MOST_Y, THREADS, extent};
 use super::ridge::flat;
 use crate::error::Result;
 use crate::stats::permuter::{FlipFamily, RelabelFamily, Tally};
 
 /// Patterns that a block holds.
 const PATTERNS: usize = 8;
-
-/// Rows of blocks that one launch takes, see [`Grid::new`].
-const MOST_ROWS: usize = 65_535;
 
 impl Gpu {
     /// The tally of sign flips.
@@ -35,8 +32,8 @@ impl Gpu {
         let (height, width) = (extent(units)?, extent(members)?);
         let (exact, uniform) = (i32::from(family.exact), i32::from(family.uniform));
         let kernel = self.kernel("sign_flip_scores")?;
-        for first in (0..family.patterns).step_by(MOST_ROWS * PATTERNS) {
-            let taken = (family.patterns - first).min(MOST_ROWS * PATTERNS);
+        for first in (0..family.patterns).step_by(MOST_Y * PATTERNS) {
+            let taken = (family.patterns - first).min(MOST_Y * PATTERNS);
             let grid = Grid::new(members.div_ceil(THREADS), taken.div_ceil(PATTERNS))?;
             let mut part = largest.slice_mut(first..first + taken);
             let (start, count) = (first as u64, taken as u64);
@@ -60,24 +57,23 @@ impl Gpu {
     pub(super) fn relabelings(&self, of: &RelabelFamily<'_>) -> Result<Tally> {
         let (units, outcomes) = of.residuals.dim();
         assert!(of.directions.ncols() == units && of.directions.nrows() > 0, "directions of the units");
-        assert!(
-            of.orders.iter().all(|o| o.len() == units && o.iter().all(|w| *w < units)),
-            "permutations of the units"
-        );
         assert!(of.squares.len() == outcomes && of.varies.len() == outcomes && of.least.len() == outcomes, "outcomes");
         let lane = self.lane();
         let directions = lane.upload(&flat(of.directions))?;
         let varies: Vec<u8> = of.varies.iter().map(|v| u8::from(*v)).collect();
         let (e, varies) = (lane.upload(&flat(of.residuals))?, lane.upload(&varies)?);
         let (squares, least) = (lane.upload(of.squares)?, lane.upload(of.least)?);
-        let (mut counts, mut largest) = (lane.zeros::<u32>(outcomes)?, lane.zeros::<u64>(of.orders.len())?);
+        let (mut counts, mut largest) = (lane.zeros::<u32>(outcomes)?, lane.zeros::<u64>(of.orders.count())?);
         let (height, width, further) = (extent(units)?, extent(outcomes)?, extent(of.directions.nrows() - 1)?);
         let kernel = self.kernel("relabel_scores")?;
-        for (at, orders) in of.orders.chunks(MOST_ROWS).enumerate() {
-            let list: Vec<u32> = orders.iter().flatten().map(|w| *w as u32).collect();
+        for first in (0..of.orders.count()).step_by(MOST_Y) {
+            let range = first..(first + MOST_Y).min(of.orders.count());
+            let list: Vec<u32> = range.clone().flat_map(|n| of.orders.order(n)).map(|w| w as u32).collect();
+            let permuted = list.len() == range.len() * units && list.iter().all(|w| (*w as usize) < units);
+            assert!(permuted, "permutations of the units");
             let list = lane.upload(&list)?;
-            let grid = Grid::new(outcomes.div_ceil(THREADS), orders.len())?;
-            let mut part = largest.slice_mut(at * MOST_ROWS..at * MOST_ROWS + orders.len());
+            let grid = Grid::new(outcomes.div_ceil(THREADS), range.len())?;
+            let mut part = largest.slice_mut(range);
             // SAFETY: relabel_scores(orders (permutations, units), directions (1 + further, units), further, units, outcomes,
             // e (units, outcomes), squares, varies, least (outcomes), spread, freedom, counts, largest (permutations));
             // checked above.
@@ -89,7 +85,7 @@ impl Gpu {
                 })?;
             }
         }
-        let largest = lane.download(&largest, of.orders.len())?.into_iter().map(f64::from_bits).collect();
+        let largest = lane.download(&largest, of.orders.count())?.into_iter().map(f64::from_bits).collect();
         Ok(Tally { counts: lane.download(&counts, outcomes)?, largest })
     }
 }

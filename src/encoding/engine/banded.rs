@@ -61,12 +61,13 @@ pub(super) struct Best {
 }
 
 impl Best {
-    fn new(folds: usize, targets: usize) -> Best {
+    /// `last` is the largest alpha that was asked for: what a target takes for which nothing is better than anything.
+    fn new(folds: usize, targets: usize, last: usize) -> Best {
         let shape = (folds, targets);
         Best {
             error: Array2::from_elem(shape, f64::INFINITY),
             draw: Array2::zeros(shape),
-            alpha: Array2::zeros(shape),
+            alpha: Array2::from_elem(shape, last),
             matters: Array2::from_elem(shape, false),
         }
     }
@@ -77,7 +78,11 @@ impl Best {
             let (errors, best) = (state.errors(fold), self.error.row(fold));
             let mut least = vec![f64::INFINITY; best.len()];
             for (sse, noise) in errors.sse.rows().into_iter().zip(errors.noise.rows()) {
-                least.iter_mut().zip(sse).zip(noise).for_each(|((l, e), n)| *l = l.min(e - rounding(*n, *e)));
+                least.iter_mut().zip(sse).zip(noise).for_each(|((l, e), n)| {
+                    let low = e - rounding(*n, *e);
+                    // What overflowed may be anything, as in `close_calls`.
+                    *l = if low.is_nan() { f64::NEG_INFINITY } else { l.min(low) };
+                });
             }
             (0..best.len()).filter(|t| least[*t] < best[*t]).collect()
         };
@@ -156,7 +161,9 @@ fn run<T: Real>(of: Banded<'_>, grid: &AlphaGrid, options: &Options, watch: &dyn
     let responses: [&dyn super::Targets; 1] = [&y];
     let mut engine = Engine::<T>::new(x, &responses, folds, grid, options, watch);
     let mut report = Report { primal: engine.grams.is_some(), ..Report::default() };
-    let mut best: Vec<Best> = engine.places.iter().map(|p| Best::new(folds.count(), p.columns.len())).collect();
+    let first = engine.wide.values.iter().position(|a| *a == grid.values[0]).unwrap_or(0);
+    let last = first + grid.values.len() - 1;
+    let mut best: Vec<Best> = engine.places.iter().map(|p| Best::new(folds.count(), p.columns.len(), last)).collect();
     let size = Size {
         rows: x.nrows(),
         features: x.ncols(),

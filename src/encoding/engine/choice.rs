@@ -66,12 +66,6 @@ fn is_noisy(noise: f64) -> bool {
     noise > 0.0 || noise.is_nan()
 }
 
-/// Whether an error is certainly above a limit. Nothing is certain about what overflowed.
-#[inline(always)]
-fn is_above(error: f64, limit: f64) -> bool {
-    error > limit
-}
-
 /// The body of [`close_calls`].
 struct CloseCalls<'a, F> {
     errors: ArrayView2<'a, f64>,
@@ -107,7 +101,9 @@ impl<F: Fn(f64, f64) -> f64> pulp::NullaryFnOnce for CloseCalls<'_, F> {
             let values = errors.iter().zip(noise);
             for ((close, ((limit, its_noise), choice)), (e, n)) in close.iter_mut().zip(best).zip(values) {
                 let noisy = is_noisy(*n) | is_noisy(*its_noise);
-                *close = if (*choice != a) & noisy & !is_above(e - bound(*n, *e), *limit) { 1.0 } else { *close };
+                // Nothing is certain about what overflowed: NaN is not above.
+                let above = e - bound(*n, *e) > *limit;
+                *close = if (*choice != a) & noisy & !above { 1.0 } else { *close };
             }
         }
     }

@@ -25,6 +25,8 @@ use super::shape::Size;
 use super::system::Factor;
 use crate::compute::cpu::Real;
 use crate::error::Result;
+use crate::ids::Digest;
+use crate::io::digest;
 
 /// One of the fits that share a feature space.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +39,8 @@ pub struct Part<'a> {
     pub targets: usize,
 }
 
-/// A training set: whether it is decomposed in the primal, and its rows in the order of their folds.
-type Key = (bool, Vec<usize>);
+/// A training set: whether it is decomposed in the primal, its number of rows, and their digest in the order of their folds.
+type Key = (bool, usize, Digest);
 
 /// Positive eigenvalues, ascending, and their vectors.
 struct Decomposed<T> {
@@ -75,7 +77,7 @@ impl Spectra {
             let size = Size { rows: rows.len(), features, targets: part.targets, folds: rows.folds(), alphas };
             for without in sets(rows.folds()) {
                 let key = key(&rows, &without, part.rows, size.primal());
-                let count = uses.entry(key.clone()).or_default();
+                let count = uses.entry(key).or_default();
                 *count += 1;
                 if *count == 2 {
                     order.push(key);
@@ -83,8 +85,8 @@ impl Spectra {
             }
         }
         let mut left = memory.map_or(u64::MAX, |m| m / 4);
-        let bytes = |(primal, rows): &Key| {
-            let d = if *primal { features } else { rows.len() } as u64;
+        let bytes = |(primal, rows, _): &Key| {
+            let d = if *primal { features } else { *rows } as u64;
             8 * d * d
         };
         order.retain(|key| {
@@ -102,7 +104,9 @@ impl Spectra {
 }
 
 fn key(rows: &Rows, without: &[usize], names: &[usize], primal: bool) -> Key {
-    (primal, rows.outside(without).into_iter().flatten().map(|place| names[rows.given(place)]).collect())
+    let names = rows.outside(without).into_iter().flatten().map(|place| names[rows.given(place)]);
+    let bytes: Vec<u8> = names.flat_map(|name| (name as u64).to_le_bytes()).collect();
+    (primal, bytes.len() / 8, digest(&bytes))
 }
 
 impl<T: Real> Engine<'_, T> {

@@ -15,7 +15,7 @@ use super::compare::Finished;
 use super::outputs;
 use super::report;
 use super::rois::tables as region_tables;
-use super::summary_table;
+use super::{summary_table, together};
 use crate::compare::{Comparison, Lineage, Outcome, RoiDifference, compare_layer};
 use crate::error::{Code, Error, Problems, Result, Warning, first_five};
 use crate::ids::Digest;
@@ -71,6 +71,7 @@ pub fn merge(folders: &[PathBuf], out: &Path, overwrite: bool) -> std::result::R
     outputs::write_comparison(run.path(), &record.comparison, record.responses.targets.len(), record.plan.folds)?;
     outputs::write_layers(run.path(), &record.comparison, record.plan.folds)?;
     summary_table::write(run.path(), &record.comparison, record.plan.folds)?;
+    together::write(run.path(), &record.comparison, record.plan.folds)?;
     report::write(&record, run.path())?;
     report::write_record(&record, run.path())?;
     run.commit()?;
@@ -247,7 +248,15 @@ fn comparison(runs: &[Run], labels: &Labels, record: &RunRecord) -> Comparison {
     all.group_contrasts.retain(|c| c.outcome == Outcome::Score);
     for (at, run) in runs.iter().enumerate().skip(1) {
         let Comparison {
-            curves, metrics, confound_gains, unique_cod, target_means, best_layers, group_contrasts, ..
+            curves,
+            metrics,
+            confound_gains,
+            unique_cod,
+            target_means,
+            best_layers,
+            group_contrasts,
+            combined,
+            ..
         } = run.record.comparison.clone();
         let label = |checkpoint: &mut String| match labels.kept(at, checkpoint) {
             Some(label) => {
@@ -262,11 +271,13 @@ fn comparison(runs: &[Run], labels: &Labels, record: &RunRecord) -> Comparison {
         all.unique_cod.extend(unique_cod.into_iter().filter_map(|mut c| label(&mut c.checkpoint).then_some(c)));
         all.target_means.extend(target_means.into_iter().filter_map(|mut c| label(&mut c.checkpoint).then_some(c)));
         all.best_layers.extend(best_layers.into_iter().filter_map(|mut c| label(&mut c.checkpoint).then_some(c)));
+        all.combined.extend(combined.into_iter().filter_map(|mut c| label(&mut c.checkpoint).then_some(c)));
         all.rois = rois::joined(all.rois.take(), run.record.comparison.rois.as_ref(), |c| labels.kept(at, c));
         let scores = group_contrasts.into_iter().filter(|c| c.outcome == Outcome::Score);
         all.group_contrasts.extend(scores.filter_map(|mut c| label(&mut c.checkpoint).then_some(c)));
     }
-    // Of regions no table holds what new differences would take: those of single runs stay, where the pair is the same.
+    // Of regions and combined layers no table holds what new differences would take: those of single runs stay, where the
+    // pair is the same.
     let pairs: Vec<(String, String)> = runs
         .iter()
         .enumerate()
@@ -278,10 +289,13 @@ fn comparison(runs: &[Run], labels: &Labels, record: &RunRecord) -> Comparison {
             })
         })
         .collect();
+    let kept: Vec<String> =
+        pairs.into_iter().filter(|(of, base)| all.base_of(of) == Some(base.as_str())).map(|(of, _)| of).collect();
+    for one in all.combined.iter_mut().filter(|c| !kept.contains(&c.checkpoint)) {
+        one.scores.iter_mut().for_each(|s| s.difference = None);
+    }
     if let Some(mut regions) = all.rois.take() {
-        let same = |d: &RoiDifference| {
-            pairs.iter().any(|(of, base)| *of == d.checkpoint && all.base_of(of) == Some(base.as_str()))
-        };
+        let same = |d: &RoiDifference| kept.contains(&d.checkpoint);
         regions.differences.retain(same);
         regions.contrasts.retain(same);
         all.rois = Some(regions);

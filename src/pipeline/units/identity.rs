@@ -53,6 +53,7 @@ pub(in crate::pipeline) fn identity(prepared: &Prepared) -> BTreeMap<String, Str
     all.add("score", plan.score);
     all.add("components", plan.components.map_or("all".to_owned(), |n| n.to_string()));
     all.add("unique cod", plan.unique.as_str());
+    all.add("combined", plan.combine.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(" "));
     all.add("metrics", plan.metrics.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(" "));
     all.add("precision", plan.precision.as_str());
     all.add("device", prepared.offload.as_ref().map_or("cpu".to_owned(), Offload::describe));

@@ -27,6 +27,7 @@ use super::metrics::Measured;
 use super::preflight::Prepared;
 use crate::compute::cpu::blas_description;
 use crate::encoder::Attestation;
+use crate::encoding::Combine;
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::ids::Layer;
 use crate::io::binary::{Binary, binary, binary_by_json, read_all};
@@ -36,12 +37,14 @@ use crate::study::UniqueLayers;
 use crate::watch::Watch;
 
 /// A part of a comparison that is kept as soon as it is finished. Checkpoints are counted in the order of the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     /// A layer of a checkpoint, fitted to all subjects: [`Fitted`].
     Fit(usize, Layer),
     /// The joint model of a layer and the confounds.
     Joint(usize, Layer),
+    /// All layers of a checkpoint as one model: [`super::together::Together`].
+    Together(usize, Combine),
     /// What is known about the weights.
     Attestation(usize),
 }
@@ -54,6 +57,7 @@ impl fmt::Display for Unit {
         match self {
             Unit::Fit(checkpoint, layer) => write!(f, "c{checkpoint:04}-l{:03}", layer.0),
             Unit::Joint(checkpoint, layer) => write!(f, "c{checkpoint:04}-l{:03}{JOINT}", layer.0),
+            Unit::Together(checkpoint, model) => write!(f, "c{checkpoint:04}-{}", model.as_str()),
             Unit::Attestation(checkpoint) => write!(f, "c{checkpoint:04}-weights"),
         }
     }
@@ -191,7 +195,8 @@ impl Units {
             UniqueLayers::Best => layers().any(joint),
             UniqueLayers::All => layers().all(joint),
         };
-        joined && layers().all(|layer| self.has(Unit::Fit(checkpoint, *layer)))
+        let together = prepared.plan.combine.iter().all(|model| self.has(Unit::Together(checkpoint, *model)));
+        joined && together && layers().all(|layer| self.has(Unit::Fit(checkpoint, *layer)))
     }
 
     fn get<T: Binary>(&self, unit: Unit) -> Option<T> {
@@ -323,7 +328,7 @@ pub(super) fn expected(prepared: &Prepared) -> usize {
         UniqueLayers::Best => prepared.checkpoints.len(),
         UniqueLayers::All => layers,
     };
-    layers + joint + prepared.checkpoints.len()
+    layers + joint + (1 + prepared.plan.combine.len()) * prepared.checkpoints.len()
 }
 
 /// Every difference between the plan that units belong to and another.

@@ -13,6 +13,7 @@ use super::standing::is_finished;
 use super::tokens::{Token, Tokens, tokens};
 use super::{Fitted, Unit, Units, identity, same};
 use crate::compute::cpu::single_threaded_blas;
+use crate::encoding::AlphaGrid;
 use crate::error::{Code, Error, Problems, Result};
 use crate::ids::Layer;
 use crate::pipeline::attest::{Held, attest_one};
@@ -21,6 +22,7 @@ use crate::pipeline::destination::{Destination, apart};
 use crate::pipeline::gather::States;
 use crate::pipeline::metrics::Metrics;
 use crate::pipeline::preflight::{Prepared, prepare};
+use crate::pipeline::together::together_fit;
 use crate::pipeline::unique::joint_fit;
 use crate::store::{Claims, RunDir, Shard, StateCache, UnitFolder, UnitsPlan};
 use crate::study::Plan;
@@ -130,7 +132,8 @@ impl Worker<'_> {
             let fresh = || find(&|t| !t.fits.is_empty() && t.fits.iter().all(open));
             let begun = || find(&|t| doable(&t.weights) || t.fits.iter().any(doable));
             let fitted = |t: &Tokens| t.fits.iter().all(|fit| now.finished.contains(&fit.name));
-            let joint = || find(&|t| fitted(t) && t.joint.iter().any(doable));
+            let joint =
+                || find(&|t| fitted(t) && (t.joint.iter().any(doable) || t.together.iter().any(|(_, t)| doable(t))));
             let (checkpoint, helping) = match (resumed().or_else(fresh), begun(), joint()) {
                 (Some(own), ..) => (own, false),
                 (None, Some(other), _) => (other, true),
@@ -185,6 +188,18 @@ impl Worker<'_> {
             self.units.must(Unit::Joint(checkpoint, layer), make)?;
             self.advance();
         }
+        for (model, token) in &tokens.together {
+            if !self.take(&token.name) {
+                continue;
+            }
+            let make = || {
+                let grids = self.grids(checkpoint, tokens)?;
+                let layers = self.states.layers(checkpoint)?;
+                together_fit(self.prepared, &layers, &grids, (checkpoint, *model), self.watch)
+            };
+            self.units.must(Unit::Together(checkpoint, *model), make)?;
+            self.advance();
+        }
         Ok(())
     }
 
@@ -222,14 +237,24 @@ impl Worker<'_> {
         !is_finished(&now.finished, name) && (now.own.contains(name) || self.claims.claim(name))
     }
 
+    /// A layer that was fitted before, or is fitted again where its unit turns out to be damaged.
+    fn fitted(&self, checkpoint: usize, layer: Layer) -> Result<Fitted> {
+        let place = (checkpoint, layer);
+        let make = || fit_layer(self.prepared, &self.states, &self.wanted, place, self.watch);
+        self.units.of(Unit::Fit(checkpoint, layer), make)
+    }
+
+    /// The alphas of a checkpoint's fits, layer by layer.
+    fn grids(&self, checkpoint: usize, tokens: &Tokens) -> Result<Vec<Vec<AlphaGrid>>> {
+        let layers = tokens.fits.iter().filter_map(|fit| fit.layer);
+        layers.map(|layer| Ok(self.fitted(checkpoint, layer)?.space.grids)).collect()
+    }
+
     /// The layer of a checkpoint with the highest score, the first of equals; the first of all where none has a score.
     fn best(&self, checkpoint: usize, tokens: &Tokens) -> Result<Layer> {
         let mut best: Option<(Layer, f64)> = None;
         for layer in tokens.fits.iter().filter_map(|fit| fit.layer) {
-            let place = (checkpoint, layer);
-            let make = || fit_layer(self.prepared, &self.states, &self.wanted, place, self.watch);
-            let fitted: Fitted = self.units.of(Unit::Fit(checkpoint, layer), make)?;
-            let mean = fitted.space.fit.mean(self.prepared.plan.score).value();
+            let mean = self.fitted(checkpoint, layer)?.space.fit.mean(self.prepared.plan.score).value();
             if let Some(mean) = mean.filter(|mean| best.is_none_or(|(_, most)| *mean > most)) {
                 best = Some((layer, mean));
             }

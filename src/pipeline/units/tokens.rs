@@ -1,6 +1,7 @@
 //! What shares can claim of a comparison.
 
 use super::{JOINT, Unit};
+use crate::encoding::Combine;
 use crate::ids::Layer;
 use crate::pipeline::preflight::Prepared;
 use crate::study::UniqueLayers;
@@ -20,6 +21,7 @@ pub(super) struct Token {
 pub(super) struct Tokens {
     pub fits: Vec<Token>,
     pub joint: Vec<Token>,
+    pub together: Vec<(Combine, Token)>,
     pub weights: Token,
 }
 
@@ -40,16 +42,22 @@ impl Tokens {
             }],
             UniqueLayers::All => open.layers.iter().map(joint).collect(),
         };
+        let together = |model: &Combine| {
+            let words = format!("all layers of {label} together ({})", model.as_str());
+            (*model, token(Unit::Together(checkpoint, *model), None, words))
+        };
         let fits = open.layers.iter().map(fit).collect();
-        Tokens { fits, joint, weights: token(Unit::Attestation(checkpoint), None, format!("weights of {label}")) }
+        let together = prepared.plan.combine.iter().map(together).collect();
+        let weights = token(Unit::Attestation(checkpoint), None, format!("weights of {label}"));
+        Tokens { fits, joint, together, weights }
     }
 }
 
 /// All tokens, checkpoint by checkpoint.
 pub(super) fn tokens(prepared: &Prepared) -> Vec<Token> {
     let of = |checkpoint| {
-        let Tokens { fits, joint, weights } = Tokens::of(prepared, checkpoint);
-        fits.into_iter().chain(joint).chain([weights])
+        let Tokens { fits, joint, together, weights } = Tokens::of(prepared, checkpoint);
+        fits.into_iter().chain(joint).chain(together.into_iter().map(|(_, token)| token)).chain([weights])
     };
     (0..prepared.checkpoints.len()).flat_map(of).collect()
 }

@@ -6,7 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use super::super::gpu::Gpu;
 use super::{Check, Extent, Noise};
 use crate::error::Result;
-use crate::stats::flips::SignFlips;
+use crate::stats::flips::{SignFlips, t_squared};
+use crate::stats::labels::Relabelings;
 use crate::stats::permuter::{FlipFamily, RelabelFamily, Tally};
 
 /// Units, members, draws (counted where there are too many units for all patterns).
@@ -55,11 +56,7 @@ fn flips(gpu: &Gpu, [units, members, draws]: [usize; 3], uniform: bool) -> Resul
     };
     let found = gpu.sign_flips(&family)?;
     let sums = patterns.rows(0..patterns.count()).dot(&scaled);
-    let size = |u: f64, n: f64| match uniform {
-        true => u,
-        false if u >= 1.0 - 1e-12 => f64::INFINITY,
-        false => (n - 1.0) * u / (1.0 - u),
-    };
+    let size = |u: f64, n: f64| if uniform { u } else { t_squared(u, n) };
     let mut own = Tally { counts: vec![0; members], largest: Vec::new() };
     for row in sums.rows() {
         let squares = || row.iter().map(|s| s * s);
@@ -72,13 +69,12 @@ fn flips(gpu: &Gpu, [units, members, draws]: [usize; 3], uniform: bool) -> Resul
 
 fn labels(gpu: &Gpu, [units, outcomes, draws]: [usize; 3]) -> Result<Check> {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let orders: Vec<Vec<usize>> = (0..draws.clamp(1, 8))
-        .map(|_| {
-            let mut order: Vec<usize> = (0..units).collect();
-            order.shuffle(&mut rng);
-            order
-        })
-        .collect();
+    let shuffled = |_| {
+        let mut order: Vec<usize> = (0..units).collect();
+        order.shuffle(&mut rng);
+        order
+    };
+    let orders = Relabelings::Given((0..draws.clamp(1, 8)).map(shuffled).collect());
     let (directions, residuals) = (Noise(62).matrix(3, units), Noise(63).matrix(units, outcomes));
     let squares: Vec<f64> = residuals.columns().into_iter().map(|c| c.dot(&c) * units as f64 * 3.0).collect();
     let varies: Vec<bool> = (0..outcomes).map(|c| c % 5 != 4).collect();
@@ -96,8 +92,8 @@ fn labels(gpu: &Gpu, [units, outcomes, draws]: [usize; 3]) -> Result<Check> {
     };
     let found = gpu.relabelings(&of)?;
     let mut own = Tally { counts: vec![0; outcomes], largest: Vec::new() };
-    for order in &orders {
-        let moved: Array2<f64> = directions.dot(&residuals.select(Axis(0), order));
+    for order in (0..orders.count()).map(|number| orders.order(number)) {
+        let moved: Array2<f64> = directions.dot(&residuals.select(Axis(0), &order));
         let t2 = |c: usize| {
             let (along, lost) = (moved[[0, c]], moved[[1, c]].powi(2) + moved[[2, c]].powi(2));
             let rest = squares[c] - lost - along * along / spread;
@@ -107,5 +103,5 @@ fn labels(gpu: &Gpu, [units, outcomes, draws]: [usize; 3]) -> Result<Check> {
         (0..outcomes).filter(|c| varies[*c] && sizes[*c] >= least[*c]).for_each(|c| own.counts[c] += 1);
         own.largest.push(sizes.into_iter().fold(0.0, f64::max));
     }
-    Ok(check("relabel_scores", format!("{units} units, {outcomes} outcomes, {} orders", orders.len()), &found, &own))
+    Ok(check("relabel_scores", format!("{units} units, {outcomes} outcomes, {} orders", orders.count()), &found, &own))
 }
