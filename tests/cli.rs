@@ -34,8 +34,8 @@ fn record(folder: &Path) -> RunRecord {
     serde_json::from_slice(&std::fs::read(folder.join("run.json")).unwrap()).unwrap()
 }
 
-/// What a run may hold and the demo has no reason to: metrics, groups of subjects, series of checkpoints.
-const NOT_OF_THE_DEMO: [&str; 5] = ["metrics", "groups", "trends", "steps", "size"];
+/// What a run may hold and the demo has no reason to: metrics, groups of subjects, series of checkpoints, layers together.
+const NOT_OF_THE_DEMO: [&str; 7] = ["metrics", "groups", "trends", "steps", "size", "combined", "stack"];
 
 /// All that the demo writes.
 fn entries() -> impl Iterator<Item = &'static str> {
