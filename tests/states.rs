@@ -1,8 +1,13 @@
 //! Hidden states: against transformers' own, through the program, and through the cache.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use brainscore::encoder::CheckpointSpec;
+use brainscore::pipeline::prepare;
 use brainscore::record::RunRecord;
+use brainscore::study::{Overrides, Plan};
+use brainscore::watch::Quiet;
 use safetensors::SafeTensors;
 
 use crate::support::study::TinyStudy;
@@ -184,4 +189,24 @@ fn weights_are_attested() {
     assert!(of("fresh").looks_random);
     assert!(told.contains("\"same\" equal those of \"m\"") && told.contains("\"fresh\" look random"), "{told}");
     assert_eq!(told.matches("[AT-").count(), 2, "{told}");
+}
+
+/// Checkpoints of a series have one tokenizer: it and its tokens are held once.
+#[test]
+fn one_tokenizer_is_held_once() {
+    let study = TinyStudy::new();
+    std::fs::create_dir(study.path("other")).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(study.path(&format!("model/{file}")), study.path(&format!("other/{file}"))).unwrap();
+    }
+    let tokenizer = study.read("model/tokenizer.json");
+    study.write("other/tokenizer.json", tokenizer.replace("\"boat\":5,\"child\":6", "\"child\":5,\"boat\":6"));
+    let here = study.dir.path().display();
+    let specs = [format!("m={here}/model"), format!("u=untrained:1:{here}/model"), format!("o={here}/other")];
+    let specs = specs.iter().map(|s| CheckpointSpec::parse(s).unwrap()).collect();
+    let plan = Plan::new(&study.path("study.toml"), specs, &Overrides::default()).unwrap();
+    let prepared = prepare(plan, &Quiet).unwrap();
+    let [m, u, o] = &prepared.checkpoints[..] else { panic!("three checkpoints") };
+    assert!(Arc::ptr_eq(&m.tokens, &u.tokens));
+    assert!(m.tokens != o.tokens, "another vocabulary");
 }
