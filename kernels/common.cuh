@@ -100,3 +100,11 @@ struct BoundedTransposed {
     Bounded<T> of;
     __device__ __forceinline__ T operator()(int row, int column) const { return of(column, row); }
 };
+
+// A text among packed ones. `scores` and `terms` say where its attention scores (heads, n, n) and its terms of positions
+// (heads, n, reach) begin; it has n tokens from `start` on, and needs `reach` rows of the table of positions from `first` on.
+// `Text` in src/compute/cuda/encoder/mod.rs has this layout.
+struct Text {
+    unsigned long long scores, terms;
+    int start, n, first, reach;
+};

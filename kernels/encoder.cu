@@ -4,17 +4,20 @@
 // gated            out[i][c] = f(x[i][c]) x[i][width + c]                             grid (rows * width / 256)
 // add_norm         out = LayerNorm or RMSNorm of x + residual, times scale, plus shift; population variance plus epsilon
 //                  grid (rows), block 256: a block per row, two passes, sums in a tree of fixed shape
-// masked_softmax   for every head and token i of a text of n tokens, in place:
-//                  scores[h][i][j] += bias[h][longest - 1 + j - i]                    where a relative bias is given
+// masked_softmax   for every head and token i of neighbouring texts, in place:
+//                  scores[h][i][j] += bias[first_head + h][longest - 1 + j - i]       where a relative bias is given
 //                                   + to[h][i][row(i, j)] + from[h][j][row(i, j)]     DeBERTa's disentangled terms
-//                  then softmax over the visible tokens; the others become 0. row(i, j) = rows[n - 1 + i - j].
+//                  then softmax over the visible tokens; the others become 0. row(i, j) = rows[middle + i - j] - first.
 //                  visible: all (0), |i - j| <= window (1), j <= i (2), j <= i and i - j < window (3)
-//                  grid (n, heads), block 256: a block per row
+//                  grid (tokens, heads), block 256: a block per row; text_of[token] is its text
+// gather_rows      out[i][c] = table[rows[i]][c]                                      grid (rows * width / 256)
+// add_rows         out[i] = x[i] + y[i % period]: matrices, or one row added to all   grid (values / 256)
+// neighbour_rows   out[i][o width + c] = x[i + o - kernel / 2][c], 0 beyond the text  grid (rows * kernel * width / 256)
 // rotate_half      rotary positions: halves (a, b) of the first `heads` heads of a row become (a cos - b sin, b cos + a sin)
 //                  grid (rows * heads * size / 2 / 256)
 //
 // f: 0 none, 1 GELU (erf), 2 GELU (tanh), 3 ReLU, 4 SiLU, 5 quick GELU, 6 tanh.
-// Largest tested: 1025 tokens, width 1025. Tested under emulation only.
+// Largest tested: a text of 270 tokens, width 1025. Tested under emulation only.
 
 __device__ __forceinline__ float activated(float x, int kind)
 {
@@ -70,23 +73,25 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    masked_softmax(float* scores, int n, int mask, int window, const float* bias, int longest, const float* to,
-                   const float* from, const int* rows, int reach)
+    masked_softmax(float* scores, const Text* texts, const int* text_of, int first_head, int mask, int window,
+                   const float* bias, int longest, const float* to, const float* from, const int* rows, int middle)
 {
     __shared__ float scratch[THREADS / 32];
-    const int i = blockIdx.x, head = blockIdx.y;
+    const Text text = texts[text_of[blockIdx.x]];
+    const int n = text.n, i = (int)blockIdx.x + texts[0].start - text.start, head = blockIdx.y;
     const int start = mask == 1 ? (i > window ? i - window : 0) : mask == 3 ? (i + 1 > window ? i + 1 - window : 0) : 0;
     const int end = mask == 0 ? n : mask == 1 ? (window < n - 1 - i ? i + window + 1 : n) : i + 1;
-    float* row = scores + ((size_t)head * n + i) * n;
+    float* row = scores + text.scores + ((size_t)head * n + i) * n;
     float most = __int_as_float(0xff800000);
     for (int j = threadIdx.x; j < n; j += THREADS) {
+        if (j < start || j >= end) continue;
         float value = row[j];
-        if (bias) value += bias[(size_t)head * (2 * longest - 1) + longest - 1 + j - i];
-        const int place = rows ? rows[n - 1 + i - j] : 0;
-        if (to) value += to[((size_t)head * n + i) * reach + place];
-        if (from) value += from[((size_t)head * n + j) * reach + place];
+        if (bias) value += bias[(size_t)(first_head + head) * (2 * longest - 1) + longest - 1 + j - i];
+        const int place = rows ? rows[middle + i - j] - text.first : 0;
+        if (to) value += to[text.terms + ((size_t)head * n + i) * text.reach + place];
+        if (from) value += from[text.terms + ((size_t)head * n + j) * text.reach + place];
         row[j] = value;
-        if (j >= start && j < end) most = larger(most, value);
+        most = larger(most, value);
     }
     most = block_max(most, scratch);
     float sum = 0;
@@ -113,4 +118,30 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const float first = *a, second = *b, cosine = turn[at], sine = turn[half + at];
     *a = first * cosine - second * sine;
     *b = second * cosine + first * sine;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    gather_rows(const float* table, const unsigned int* rows, unsigned long long count, int width, float* out)
+{
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < count) out[i] = table[(size_t)rows[i / width] * width + i % width];
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    add_rows(const float* x, const float* y, unsigned long long count, unsigned long long period, float* out)
+{
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < count) out[i] = x[i] + y[period == count ? i : i % period];
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    neighbour_rows(const float* x, const Text* texts, const int* text_of, unsigned long long count, int width, int kernel,
+                   float* out)
+{
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= count) return;
+    const int columns = kernel * width, token = (int)(i / columns), c = (int)(i % columns);
+    const Text text = texts[text_of[token]];
+    const int from = token + c / width - kernel / 2;
+    out[i] = from >= text.start && from < text.start + text.n ? x[(size_t)from * width + c % width] : 0.0f;
 }

@@ -13,7 +13,7 @@ use crate::support::study::TinyStudy;
 use crate::support::{brainscore, hostile_dir};
 
 /// The kernels that a command launches, while it runs on emulated cards.
-fn launched(folder: &Path, settings: &[(&str, &str)], run: impl FnOnce(Command) -> Output) -> (Output, String) {
+pub fn launched(folder: &Path, settings: &[(&str, &str)], run: impl FnOnce(Command) -> Output) -> (Output, String) {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = emulated(folder, settings);
     command.env("EMULATED_LOG", log.path());

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use brainscore::compute::device::Device;
 use brainscore::encoder::{CheckpointSpec, LongText, Pooling};
 use brainscore::error::{Problems, Status};
 use brainscore::io::disk::{Fault, inject};
@@ -300,6 +301,7 @@ fn extract(folder: &Path, want: Want) -> Done {
         want,
         long_text: LongText::Refuse,
         layers: LayerSelection::All,
+        device: Device::Cpu,
         out: folder.join("out"),
     };
     pipeline::extract_to_files(&plan, None, &Quiet).map(drop)

@@ -5,6 +5,7 @@ mod atlas;
 mod bad;
 mod bad_bold;
 mod batch;
+mod card_states;
 mod cards;
 mod cli;
 mod deps;

@@ -194,8 +194,8 @@ pub(super) struct SharedArgs {
     /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
     #[arg(long, default_value = "mixed", value_parser = precision)]
     pub precision: Precision,
-    /// What fits the encoding models: cpu; cuda (all NVIDIA cards) or cuda:N, and nothing else; or auto: cards where there are
-    /// some, else the CPU with a warning. See `brainscore doctor`.
+    /// What runs encoders and fits encoding models: cpu; cuda (all NVIDIA cards) or cuda:N, and nothing else; or auto: cards
+    /// where there are some, else the CPU with a warning. See `brainscore doctor`.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: Device,
     /// Memory that the encoding models may use, such as 2G [default: 60 % of what is available].
@@ -259,6 +259,10 @@ pub(super) struct ExtractArgs {
     /// Layers: `all`, or numbers such as `0,3,-1`.
     #[arg(long, value_name = "LIST", default_value = "all", allow_hyphen_values = true)]
     pub layers: String,
+    /// What runs the encoder: cpu; cuda (all NVIDIA cards) or cuda:N, and nothing else; or auto: cards where there are some,
+    /// else the CPU with a warning. See `brainscore doctor`.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: Device,
     /// Number of threads [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

@@ -214,6 +214,7 @@ fn extract(args: &ExtractArgs) -> Result<(), Problems> {
         want,
         long_text: args.long_text,
         layers: LayerSelection::parse(&args.layers)?,
+        device: args.device,
         out: args.out.clone(),
     };
     let done = pipeline::extract_to_files(&plan, open_cache(&args.cache)?.as_ref(), &Progress::new())?;

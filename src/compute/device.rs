@@ -1,7 +1,7 @@
 //! Which device computes, and what is asked of one that is not the CPU.
 //!
-//! A task goes to a card where it is worth the way there and back: permutations and products of rows from [`LEAST_WORK`]
-//! multiplications on, some milliseconds of the CPU's; decompositions by their order, maps by their weights per voxel. The
+//! A task goes to a card where it is worth the way there and back: permutations, products of rows and encoders from
+//! [`LEAST_WORK`] multiplications on, some milliseconds of the CPU's; decompositions by their order, maps by their weights per voxel. The
 //! search of alphas always does. Nobody has measured the break-even on a card yet.
 
 use std::fmt::{self, Debug};
@@ -13,6 +13,7 @@ use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use super::cpu::{Real, Spectrum, eigh};
+use super::operations::Operations;
 use crate::error::{Code, Error, Result, Warning};
 use crate::stats::permuter::{FlipFamily, Permuter, RelabelFamily, Tally};
 
@@ -93,8 +94,37 @@ pub trait Accelerator: Debug + Send + Sync {
     fn relabelings(&self, family: &RelabelFamily<'_>) -> Result<Tally>;
     /// Inner products of all rows (rows, rows), in float64.
     fn products(&self, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>>;
+    /// The streams that encoders run on: of those cards whose results have the same bits.
+    fn streams(&self) -> Vec<Arc<dyn Operations>>;
     /// Takes over a sparse map.
     fn sparse_map(&self, map: &SparseMap<'_>) -> Result<Box<dyn MapSums>>;
+}
+
+/// Does `range` in blocks of `width`, one after the other, and in narrower ones (down to `fewest`) from where memory runs
+/// out: others may use the card, and what was free a moment ago is taken.
+///
+/// # Errors
+/// Those of `work`; `GP-01` only for a block of `fewest`.
+pub fn in_blocks<T>(
+    range: Range<usize>,
+    (mut width, fewest): (usize, usize),
+    mut work: impl FnMut(Range<usize>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut parts = Vec::new();
+    let mut from = range.start;
+    width = width.clamp(1, range.len().max(1));
+    while from < range.end || parts.is_empty() {
+        let block = from..range.end.min(from + width);
+        match work(block.clone()) {
+            Ok(found) => {
+                from = block.end;
+                parts.push(found);
+            }
+            Err(e) if e.code() == Code::Gp01 && width > fewest => width = (width / 2).max(fewest),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(parts)
 }
 
 /// Cards at work for one run, and what became of them. Copies share their state.
@@ -174,6 +204,12 @@ impl Offload {
         let sent = offload.filter(|_| worth([n, n, columns]));
         let done = sent.map(|offload| offload.attempt(|cards| cards.products(rows))).transpose()?;
         Ok(done.flatten().unwrap_or_else(|| rows.dot(&rows.t())))
+    }
+
+    /// The streams for an encoder of so many multiplications; none where the CPU runs it.
+    pub fn streams(offload: Option<&Offload>, multiplications: usize) -> Vec<Arc<dyn Operations>> {
+        let sent = offload.filter(|offload| multiplications >= LEAST_WORK && offload.lost.get().is_none());
+        sent.map(|offload| offload.cards.streams()).unwrap_or_default()
     }
 
     /// What failed in a place that could not say so: the CPU stood in there, and must not where only cards will do.
@@ -303,5 +339,24 @@ mod tests {
             assert!(bad.parse::<Device>().is_err(), "{bad}");
         }
         assert_eq!(serde_json::to_string(&Device::Cuda(Some(1))).unwrap(), "\"cuda:1\"");
+    }
+
+    #[test]
+    fn blocks_are_halved_where_memory_runs_out_and_nothing_is_done_twice() {
+        let fewest = 32;
+        let full = || Error::new(Code::Gp01, "the card", "is full");
+        let limited = |most: usize| {
+            in_blocks(10..1010, (400, fewest), |block| if block.len() > most { Err(full()) } else { Ok(block) })
+        };
+        for most in [400, 399, 150, fewest] {
+            let parts = limited(most).unwrap();
+            assert!(parts.iter().all(|p| p.len() <= most), "{most}");
+            assert_eq!(parts.into_iter().flatten().collect::<Vec<_>>(), (10..1010).collect::<Vec<_>>(), "{most}");
+        }
+        assert_eq!(limited(fewest - 1).unwrap_err().code(), Code::Gp01);
+        assert_eq!(in_blocks(0..0, (4, 1), |block| Ok(block.len())).unwrap(), [0], "an empty range is one empty block");
+        let lost = Error::new(Code::Gp02, "the card", "is lost");
+        let mut once = Some(lost);
+        assert_eq!(in_blocks(0..9, (3, 1), |_| Err::<(), _>(once.take().unwrap())).unwrap_err().code(), Code::Gp02);
     }
 }

@@ -5,6 +5,8 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod device;
+pub mod operations;
+pub mod turns;
 
 use std::path::Path;
 use std::sync::Arc;

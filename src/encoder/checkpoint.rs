@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -11,10 +12,12 @@ use super::layers::Tensors;
 use super::long::{self, LongText};
 use super::packed::Packed;
 use super::params::{Param, candle_error};
+use super::rows::{Passes, Rows, passes};
 use super::source::{CheckpointSpec, Place};
 use super::tokenizer::{Tokenizer, Tokens};
 use super::weights::{Adapter, Weights};
-use super::{CheckpointRecord, hub, ops};
+use super::{CheckpointRecord, hub};
+use crate::compute::operations::Operations;
 use crate::error::{Code, Error, Result, Warning, first_five};
 
 /// A checkpoint that was opened and checked: config, tokenizer and weights belong together. Holds no weights yet.
@@ -109,6 +112,12 @@ impl Checkpoint {
     /// Width of a hidden state.
     pub fn width(&self) -> usize {
         self.record.width
+    }
+
+    /// Multiplications per token, about: 12 · width² in a block of the usual proportions, those of attention scores not
+    /// counted.
+    pub fn multiplications(&self) -> usize {
+        12 * self.record.width * self.record.width * self.record.blocks
     }
 
     /// Whether no token sees those behind it, as in a decoder.
@@ -245,28 +254,45 @@ impl Checkpoint {
 
     /// Loads the weights (or draws fresh ones) and returns the encoder.
     pub fn load(&self) -> Result<Encoder> {
-        let model = self.architecture.build(&mut Tensors::new(self.tensors()?)).map_err(candle_error)?;
-        Ok(Encoder { model, width: self.record.width })
+        self.load_on(&[])
+    }
+
+    /// The same; it runs on the streams of cards, or on the CPU where there are none.
+    pub fn load_on(&self, streams: &[Arc<dyn Operations>]) -> Result<Encoder> {
+        let model = self.architecture.build(&mut Tensors::new(self.tensors()?)).map_err(candle_error)?.into();
+        Ok(Encoder { model, width: self.record.width, passes: passes(streams) })
     }
 }
 
 /// An encoder with its weights in memory.
 pub struct Encoder {
-    model: Box<dyn Model>,
+    model: Arc<dyn Model>,
     width: usize,
+    passes: Passes,
 }
 
 impl Encoder {
     /// Runs texts (token ids, special tokens included) through all layers in one pass. `sink` gets every layer with the
     /// states of all tokens (tokens × width, row-major) and each text's range of tokens.
     pub fn hidden_states(&self, texts: &[&[u32]], mut sink: impl FnMut(usize, &[f32], &[Range<usize>])) -> Result<()> {
-        let packed = Packed::new(texts.iter().copied());
+        let mut packed = Packed::new(texts.iter().copied());
+        // Held until the pass is over: a stream does one at a time.
+        let turn = self.passes.take();
+        packed.pass = turn.as_ref().map(|pass| pass.anew());
         let ranges: Vec<Range<usize>> = packed.ranges().collect();
-        self.model
-            .forward(&packed, &mut |layer, states: &Tensor| {
-                ops::with_values(states, |values| sink(layer, values, &ranges))
-            })
-            .map_err(candle_error)
+        let done = self
+            .model
+            .forward(&packed, &mut |layer, states: &Rows| states.with_values(|values| sink(layer, values, &ranges)));
+        if let (Err(_), Some(pass)) = (&done, &packed.pass) {
+            // What was begun still reads the weights. A card that fails here has failed before.
+            pass.settle().ok();
+        }
+        done.map_err(candle_error)
+    }
+
+    /// The same weights on the CPU.
+    pub fn on_cpu(&self) -> Encoder {
+        Encoder { model: Arc::clone(&self.model), width: self.width, passes: passes(&[]) }
     }
 
     /// Width of a hidden state.

@@ -7,6 +7,7 @@ use candle_core::{Device, Error as CandleError, Result, Tensor};
 use super::ops::{self, Normalise};
 use super::packed::Packed;
 use super::params::{Param, Start};
+use super::rows::Rows;
 use crate::compute::cpu::Activation;
 
 /// Collects the tensors that an architecture needs, with how transformers initialises them.
@@ -145,12 +146,12 @@ pub(crate) struct Dense {
 
 impl Dense {
     /// `x · wᵀ + b`: (tokens, inputs) → (tokens, outputs).
-    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn apply(&self, x: &Rows) -> Result<Rows> {
         ops::linear(x, &self.weight, self.bias.as_ref(), None)
     }
 
     /// The same, then an activation.
-    pub fn activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+    pub fn activated(&self, x: &Rows, activation: Activation) -> Result<Rows> {
         ops::linear(x, &self.weight, self.bias.as_ref(), Some(activation))
     }
 
@@ -171,19 +172,27 @@ pub(crate) struct Norm {
 
 impl Norm {
     /// Normalises every row.
-    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn apply(&self, x: &Rows) -> Result<Rows> {
         ops::norm(self.kind, x, None, &self.parameters, self.epsilon)
     }
 
     /// Normalises every row of `x + residual`.
-    pub fn apply_sum(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    pub fn apply_sum(&self, x: &Rows, residual: &Rows) -> Result<Rows> {
         ops::norm(self.kind, x, Some(residual), &self.parameters, self.epsilon)
     }
 }
 
-/// The rows of `table` that the tokens name.
-pub(crate) fn look_up(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
-    table.index_select(&Tensor::from_slice(ids, ids.len(), &Device::Cpu)?, 0)
+/// The rows of `table` that `rows` names.
+pub(crate) fn select(table: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    table.index_select(&Tensor::from_slice(rows, rows.len(), &Device::Cpu)?, 0)
+}
+
+/// The rows of an embedding table that the tokens of a pass name, where that pass runs.
+pub(crate) fn look_up(table: &Tensor, rows: &[u32], packed: &Packed) -> Result<Rows> {
+    match &packed.pass {
+        Some(pass) => pass.look_up(table, rows),
+        None => Ok(Rows::Cpu(select(table, rows)?)),
+    }
 }
 
 /// How tokens are numbered for a table of absolute positions.

@@ -16,6 +16,7 @@ mod ops;
 mod packed;
 mod params;
 mod pool;
+mod rows;
 mod source;
 mod tokenizer;
 mod weights;

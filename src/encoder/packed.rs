@@ -1,18 +1,22 @@
 use std::ops::Range;
 
+use super::rows::Pass;
+
 /// Several texts as one run of tokens, without padding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Packed {
     /// Token ids of all texts, one text after the other.
     pub ids: Vec<u32>,
     /// For each text the index after its last token.
     pub ends: Vec<usize>,
+    /// Where they run, if not on the CPU.
+    pub pass: Option<Pass>,
 }
 
 impl Packed {
     /// Packs texts given as token ids.
     pub fn new<'a>(texts: impl IntoIterator<Item = &'a [u32]>) -> Packed {
-        let mut packed = Packed { ids: Vec::new(), ends: Vec::new() };
+        let mut packed = Packed { ids: Vec::new(), ends: Vec::new(), pass: None };
         for text in texts {
             packed.ids.extend_from_slice(text);
             packed.ends.push(packed.ids.len());

@@ -82,8 +82,15 @@ pub(crate) fn tensor(values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(values, shape, &Device::Cpu).and_then(|t| t.to_dtype(DType::F32)).map_err(candle_error)
 }
 
-/// An error inside the tensor library: a defect, or memory that ran out.
+/// An error inside the tensor library: that of a card, else a defect, or memory that ran out.
 pub(crate) fn candle_error(error: candle_core::Error) -> Error {
+    let error = match error {
+        candle_core::Error::Cuda(inner) => match inner.downcast::<Error>() {
+            Ok(own) => return *own,
+            Err(inner) => candle_core::Error::Cuda(inner),
+        },
+        other => other,
+    };
     Error::new(Code::Nu01, "encoder", format!("the forward pass failed: {error}")).source(error)
 }
 

@@ -7,14 +7,16 @@ use ndarray::ArrayView3;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::parts::{Parts, read_segments};
+use super::runner::Site;
 use super::states::{Pooled, extract, for_each_window};
 use crate::compute::cpu::single_threaded_blas;
+use crate::compute::device::{Device, Offload};
 use crate::encoder::{Checkpoint, CheckpointSpec, Context, LongText, Pooling, Tokens};
 use crate::error::{Code, Error, Problems, Result, Warning};
 use crate::ids::Layer;
 use crate::io::table::{Output, OutputTable, Table};
 use crate::io::{atomic, bounded, npy};
-use crate::store::{RunDir, StateCache};
+use crate::store::{RunDir, StateCache, default_cache_folder};
 use crate::study::LayerSelection;
 use crate::watch::Watch;
 
@@ -45,6 +47,8 @@ pub struct ExtractPlan {
     pub long_text: LongText,
     /// Which layers.
     pub layers: LayerSelection,
+    /// What runs the encoder: the CPU, or cards.
+    pub device: Device,
     /// Where to.
     pub out: PathBuf,
 }
@@ -90,18 +94,20 @@ pub fn extract_to_files(
             return Err(Problems::from_list(problems));
         }
     };
+    let (offload, without_cards) = crate::compute::open(plan.device, default_cache_folder().ok().as_deref())?;
+    let mut warnings = Vec::from_iter(without_cards);
     let layers = plan.layers.resolve(checkpoint.n_layers(), &plan.checkpoint.label)?;
     let run = RunDir::stage(&plan.out, false)?;
     let width = checkpoint.width();
-    let done = match input {
+    let mut done = match input {
         Input::Parts(parts) => {
             let places = parts.places(&checkpoint, plan.long_text).map_err(Problems::from_list)?;
-            let found = places.vectors(&checkpoint, &layers, cache, watch)?;
+            let found = places.vectors(&checkpoint, &layers, offload.as_ref(), cache, watch)?;
             write_features(&found.layers, parts.len(), width, run.path())?;
             parts.write_rows(&checkpoint, run.path())?;
             let (texts, vectors) = (parts.n_texts(), parts.len());
             let tokens = places.tokens.iter().map(|t| t.ids.len()).sum();
-            let warnings = [places.warnings, found.warnings].concat();
+            warnings.extend(places.warnings.into_iter().chain(found.warnings));
             Extracted { texts, tokens, vectors, layers, width, seconds: found.forward_seconds, warnings }
         }
         Input::Texts(texts) => {
@@ -111,22 +117,23 @@ pub fn extract_to_files(
             let contents: Vec<&str> = texts.iter().map(String::as_str).collect();
             let tokens = checkpoint.tokenize_long(&contents, &names, plan.long_text).map_err(Problems::from_list)?;
             let tokenising = clock.elapsed().as_secs_f64();
-            let mut warnings: Vec<Warning> = checkpoint.long_texts(&tokens, &names).into_iter().collect();
+            warnings.extend(checkpoint.long_texts(&tokens, &names));
             warnings.extend(checkpoint.unknown_texts(&tokens, &names));
             let count = tokens.iter().map(|t| t.ids.len()).sum();
             let (vectors, forward) = if let Want::Pooled(pooling) = plan.want {
-                let found = extract(&checkpoint, &tokens, pooling, &layers, cache, watch)?;
+                let found = extract(&checkpoint, &tokens, pooling, &layers, offload.as_ref(), cache, watch)?;
                 write_features(&found.layers, texts.len(), width, run.path())?;
                 warnings.extend(found.warnings);
                 (texts.len(), found.forward_seconds)
             } else {
-                (count, write_tokens(&checkpoint, &tokens, &layers, run.path(), watch)?)
+                (count, write_tokens(&checkpoint, &tokens, &layers, offload.as_ref(), run.path(), watch)?)
             };
             let seconds = tokenising + forward;
             write_rows(&texts, &tokens, run.path())?;
             Extracted { texts: texts.len(), tokens: count, vectors, layers, width, seconds, warnings }
         }
     };
+    done.warnings.extend(offload.as_ref().and_then(|o| o.lost().cloned()));
     watch.check()?;
     run.commit()?;
     Ok(done)
@@ -198,12 +205,13 @@ fn write_tokens(
     checkpoint: &Checkpoint,
     tokens: &[Tokens],
     layers: &[Layer],
+    offload: Option<&Offload>,
     folder: &Path,
     watch: &dyn Watch,
 ) -> Result<f64> {
-    let encoder = checkpoint.load()?;
+    let runner = Site::new(checkpoint, tokens, offload).load(checkpoint)?;
     let clock = Instant::now();
-    let width = encoder.width();
+    let width = checkpoint.width();
     let total: usize = tokens.iter().map(|t| t.ids.len()).sum();
     watch.begin("hidden states", "tokens", total as u64);
     let mut stored: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::with_capacity(2 * tokens.len());
@@ -212,14 +220,17 @@ fn write_tokens(
         let n = text.ids.len();
         let ids = text.ids.iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect();
         stored.push((format!("ids_{i}"), Dtype::I64, vec![n], ids));
-        let mut states = vec![0u8; layers.len() * n * width * 4];
-        for_each_window(&encoder, text, |layer, tokens, values| {
-            if let Ok(at) = layers.binary_search(&Layer(layer)) {
-                let from = (at * n + tokens.start) * width * 4;
-                for (bytes, value) in states[from..].chunks_exact_mut(4).zip(values) {
-                    bytes.copy_from_slice(&value.to_le_bytes());
+        let (states, _) = runner.run(|encoder| {
+            let mut states = vec![0u8; layers.len() * n * width * 4];
+            for_each_window(encoder, text, |layer, tokens, values| {
+                if let Ok(at) = layers.binary_search(&Layer(layer)) {
+                    let from = (at * n + tokens.start) * width * 4;
+                    for (bytes, value) in states[from..].chunks_exact_mut(4).zip(values) {
+                        bytes.copy_from_slice(&value.to_le_bytes());
+                    }
                 }
-            }
+            })?;
+            Ok(states)
         })?;
         stored.push((format!("states_{i}"), Dtype::F32, vec![layers.len(), n, width], states));
         watch.advance(n as u64);

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::preflight::Prepared;
-use super::states::Pooled;
+use super::preflight::{OpenCheckpoint, Prepared};
+use super::states::{Extraction, Pooled};
 use super::units::Units;
 use crate::error::{Result, Warning};
 use crate::ids::Layer;
@@ -49,10 +49,15 @@ impl<'a> States<'a> {
     /// Takes the states of a checkpoint into memory.
     pub fn hold(&mut self, checkpoint: usize) -> Result<()> {
         let open = &self.prepared.checkpoints[checkpoint];
-        let found = open.states(self.prepared.plan.pooling, &open.layers, self.cache, self.watch)?;
+        let found = self.states(open, &open.layers)?;
         self.warnings = found.warnings;
         self.held[checkpoint] = Some((found.layers, found.record));
         Ok(())
+    }
+
+    fn states(&self, open: &OpenCheckpoint, layers: &[Layer]) -> Result<Extraction> {
+        let Prepared { plan, offload, .. } = self.prepared;
+        open.states(plan.pooling, layers, offload.as_ref(), self.cache, self.watch)
     }
 
     /// Gives the memory of a checkpoint's states back.
@@ -71,7 +76,7 @@ impl<'a> States<'a> {
             return Ok(Cow::Borrowed(layers));
         }
         let open = &self.prepared.checkpoints[checkpoint];
-        let found = open.states(self.prepared.plan.pooling, &open.layers, self.cache, self.watch)?;
+        let found = self.states(open, &open.layers)?;
         Ok(Cow::Owned(found.layers))
     }
 
@@ -83,7 +88,7 @@ impl<'a> States<'a> {
             return Ok((Cow::Borrowed(pooled), record.clone()));
         }
         let open = &self.prepared.checkpoints[checkpoint];
-        let mut found = open.states(self.prepared.plan.pooling, &[layer], self.cache, self.watch)?;
+        let mut found = self.states(open, &[layer])?;
         Ok((Cow::Owned(found.layers.remove(0)), found.record))
     }
 }

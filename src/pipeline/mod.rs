@@ -31,6 +31,7 @@ mod resample;
 mod rois;
 mod rows;
 mod run_record;
+mod runner;
 mod runs;
 mod selftest;
 mod slurm;

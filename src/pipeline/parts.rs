@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::states::{Extraction, Pooled, Wanted, extract_wanted};
+use crate::compute::device::Offload;
 use crate::encoder::{Checkpoint, Context, LongText, Tokens};
 use crate::error::{Code, Error, Result, Warning};
 use crate::ids::Layer;
@@ -64,10 +65,12 @@ impl Places {
         &self,
         checkpoint: &Checkpoint,
         layers: &[Layer],
+        offload: Option<&Offload>,
         cache: Option<&StateCache>,
         watch: &dyn Watch,
     ) -> Result<Extraction> {
-        let mut found = extract_wanted(checkpoint, &self.tokens, Wanted::Means(&self.wanted), layers, cache, watch)?;
+        let wanted = Wanted::Means(&self.wanted);
+        let mut found = extract_wanted(checkpoint, &self.tokens, wanted, layers, offload, cache, watch)?;
         let mut total = 0;
         let begins: Vec<usize> = self
             .wanted

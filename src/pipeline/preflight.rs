@@ -107,12 +107,13 @@ impl OpenCheckpoint {
         &self,
         pooling: Pooling,
         layers: &[Layer],
+        offload: Option<&Offload>,
         cache: Option<&StateCache>,
         watch: &dyn Watch,
     ) -> Result<Extraction> {
         match &self.places {
-            Some(places) => places.vectors(&self.checkpoint, layers, cache, watch),
-            None => extract(&self.checkpoint, &self.tokens, pooling, layers, cache, watch),
+            Some(places) => places.vectors(&self.checkpoint, layers, offload, cache, watch),
+            None => extract(&self.checkpoint, &self.tokens, pooling, layers, offload, cache, watch),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Instant;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
+use super::runner::Site;
+use crate::compute::device::{Offload, in_blocks};
 use crate::encoder::{Checkpoint, Encoder, Mean, Pooling, Tokens, Window};
 use crate::error::{Result, Warning};
 use crate::ids::{Digest, Layer};
@@ -71,17 +73,18 @@ impl<'a> Wanted<'a> {
 /// Pools the chosen layers of every text. Each text runs through the checkpoint once, for all layers; texts that the
 /// cache knows do not run at all, and when it knows all of them the weights are not even loaded.
 ///
-/// Texts of similar length are packed together; packs are independent and run on all threads. What is packed together
-/// does not depend on the number of threads, so neither does any value.
+/// Texts of similar length are packed together; packs are independent and run on all threads, or on the streams of cards.
+/// What is packed together does not depend on the number of threads, so neither does any value.
 pub fn extract(
     checkpoint: &Checkpoint,
     texts: &[Tokens],
     pooling: Pooling,
     layers: &[Layer],
+    offload: Option<&Offload>,
     cache: Option<&StateCache>,
     watch: &dyn Watch,
 ) -> Result<Extraction> {
-    extract_wanted(checkpoint, texts, Wanted::One(pooling), layers, cache, watch)
+    extract_wanted(checkpoint, texts, Wanted::One(pooling), layers, offload, cache, watch)
 }
 
 /// As [`extract`], for any number of vectors per text.
@@ -90,13 +93,16 @@ pub(super) fn extract_wanted(
     texts: &[Tokens],
     wanted: Wanted<'_>,
     layers: &[Layer],
+    offload: Option<&Offload>,
     cache: Option<&StateCache>,
     watch: &dyn Watch,
 ) -> Result<Extraction> {
     let (n_layers, width) = (checkpoint.n_layers(), checkpoint.width());
-    let identity = identity(checkpoint, wanted);
+    let site = Site::new(checkpoint, texts, offload);
+    let own = identity(checkpoint, wanted);
+    let there = identity_on(&own, site.kind().as_deref());
     let packs = pack(texts);
-    let keys: Vec<Digest> = packs.iter().map(|p| pack_key(&identity, texts, p, wanted)).collect();
+    let keys: Vec<Digest> = packs.iter().map(|p| pack_key(&there, texts, p, wanted)).collect();
     let vectors_of = |at: usize| packs[at].iter().map(|t| wanted.count(*t)).sum::<usize>();
     let read = |at: usize| cache.and_then(|cache| cache.get(keys[at], vectors_of(at) * n_layers * width));
     let mut states: Vec<Option<Vec<f32>>> = (0..packs.len()).into_par_iter().map(read).collect();
@@ -104,7 +110,7 @@ pub(super) fn extract_wanted(
     let tokens_of = |at: usize| packs[at].iter().map(|t| texts[*t].ids.len() as u64).sum::<u64>();
     let mut forward_seconds = 0.0;
     if !unknown.is_empty() {
-        let encoder = checkpoint.load()?;
+        let runner = site.load(checkpoint)?;
         let clock = Instant::now();
         let stage = format!("hidden states of {}", checkpoint.record().label);
         watch.begin(&stage, "tokens", unknown.iter().map(|p| tokens_of(*p)).sum());
@@ -112,10 +118,17 @@ pub(super) fn extract_wanted(
             .par_iter()
             .map(|at| {
                 watch.check()?;
-                let values = run_pack(&encoder, texts, &packs[*at], wanted, n_layers)?;
-                if let Some(cache) = cache {
-                    cache.put(keys[*at], &values);
+                let pack = &packs[*at];
+                let (parts, on_cards) = runner.run(|encoder| {
+                    in_blocks(0..pack.len(), (pack.len(), 1), |part| {
+                        run_pack(encoder, texts, &pack[part], wanted, n_layers)
+                    })
+                })?;
+                // Parts of a pack that did not fit may have other last bits than the whole: the next run tries again.
+                if let Some(cache) = cache.filter(|_| parts.len() == 1) {
+                    cache.put(if on_cards { keys[*at] } else { pack_key(&own, texts, pack, wanted) }, &parts[0]);
                 }
+                let values = parts.concat();
                 watch.advance(tokens_of(*at));
                 Ok((*at, values))
             })
@@ -173,6 +186,16 @@ fn cache_warnings(cache: &StateCache) -> Vec<Warning> {
         ));
     }
     warnings
+}
+
+/// The same on cards of a kind, whose last bits are not the CPU's.
+fn identity_on(own: &Sha256, cards: Option<&str>) -> Sha256 {
+    let mut hash = own.clone();
+    if let Some(cards) = cards {
+        hash.update("on ");
+        hash.update(cards);
+    }
+    hash
 }
 
 /// Everything about a checkpoint that decides its states.
@@ -354,5 +377,15 @@ mod tests {
         assert_ne!(one(&[Tokens { windows, ..text(&[1, 2]) }]), one(&[text(&[1, 2])]));
         let means = |means: &[Vec<usize>]| key(&[text(&[1, 2])], Wanted::Means(&[means.to_vec()]));
         assert_ne!(means(&[vec![0, 1]]), means(&[vec![0], vec![1]]));
+        let on = |cards: Option<&str>| {
+            pack_key(
+                &identity_on(&Sha256::new(), cards),
+                &[text(&[1, 2]), text(&[3])],
+                &[0, 1],
+                Wanted::One(Pooling::Mean),
+            )
+        };
+        assert_eq!(on(None), first);
+        assert!(on(Some("a card")) != first && on(Some("a card")) != on(Some("another card")));
     }
 }

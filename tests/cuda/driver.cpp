@@ -2,13 +2,16 @@
 //
 // The program under test finds it as it finds NVIDIA's, through the loader's path. Only what the program calls is here.
 //   EMULATED_DEVICES     number of cards (1)
+//   EMULATED_NAME        the name of all of them (Emulated card N)
 //   EMULATED_MEMORY      bytes per card (1 GiB); what does not fit is out of memory
 //   EMULATED_LOSE_AFTER  so many launches succeed, then the card is lost
 //   EMULATED_ORDER       forward or reverse: the order of threads and blocks
 //   EMULATED_LOG         a file that gets the name of every kernel that is launched
+//   EMULATED_COPIES      a file that gets the number of bytes of every copy to the card
 #include "emulator.h"
 #include "kernels.inc"
 #include <atomic>
+#include <string>
 
 namespace {
 
@@ -37,6 +40,13 @@ long number(const char* name, long otherwise)
     const char* text = std::getenv(name);
     return text ? std::atol(text) : otherwise;
 }
+// A line for the file that a variable names, if it does.
+void note(const char* variable, const char* line)
+{
+    const char* path = std::getenv(variable);
+    if (!path) return;
+    if (FILE* file = std::fopen(path, "a")) std::fprintf(file, "%s\n", line), std::fclose(file);
+}
 size_t memory() { return (size_t)number("EMULATED_MEMORY", 1L << 30); }
 int devices() { return (int)number("EMULATED_DEVICES", 1); }
 int status() { return lost ? LAUNCH_FAILED : 0; }
@@ -55,7 +65,8 @@ int cuDeviceGetCount(int* count) { return *count = devices(), 0; }
 int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, ordinal < devices() ? 0 : INVALID; }
 int cuDeviceGetName(char* name, int length, int device)
 {
-    std::snprintf(name, length, "Emulated card %d", device);
+    const char* given = std::getenv("EMULATED_NAME");
+    std::snprintf(name, length, given ? given : "Emulated card %d", device);
     return 0;
 }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = memory(), 0; }
@@ -125,7 +136,11 @@ int cuMemFree_v2(void* data)
     }
     return INVALID;
 }
-int cuMemcpyHtoDAsync_v2(void* to, const void* from, size_t bytes, void*) { return std::memcpy(to, from, bytes), status(); }
+int cuMemcpyHtoDAsync_v2(void* to, const void* from, size_t bytes, void*)
+{
+    note("EMULATED_COPIES", std::to_string(bytes).c_str());
+    return std::memcpy(to, from, bytes), status();
+}
 int cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, void*) { return std::memcpy(to, from, bytes), status(); }
 int cuMemcpyDtoDAsync_v2(void* to, const void* from, size_t bytes, void*) { return std::memcpy(to, from, bytes), status(); }
 int cuMemsetD8Async(void* at, unsigned char value, size_t bytes, void*) { return std::memset(at, value, bytes), status(); }
@@ -150,8 +165,7 @@ int cuLaunchKernel(const Kernel* kernel, unsigned gx, unsigned gy, unsigned gz, 
     if (lost || (most >= 0 && launches >= most)) return lost.store(true), LAUNCH_FAILED;
     if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || gx > 2147483647u) return 1;
     launches++;
-    if (const char* log = std::getenv("EMULATED_LOG"))
-        if (FILE* file = std::fopen(log, "a")) std::fprintf(file, "%s\n", kernel->name), std::fclose(file);
+    note("EMULATED_LOG", kernel->name);
     emulator::launch(kernel->name, kernel->call, {gx, gy, gz}, {bx, by, bz}, arguments);
     emulator::check_red_zones();
     return 0;

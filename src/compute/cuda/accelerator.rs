@@ -6,41 +6,19 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 use rayon::prelude::*;
 
+use super::encoder::Stream;
 use super::fault;
-use super::gpu::{Cards, Gpu};
+use super::gpu::{Cards, Gpu, LANES};
 use super::parcellate::HeldMap;
 use super::ridge::Path;
 use crate::compute::cpu::Spectrum;
-use crate::compute::device::{Accelerator, MapSums, PathFactor, RidgePath, SparseMap};
-use crate::error::{Code, Result};
+use crate::compute::device::{Accelerator, MapSums, PathFactor, RidgePath, SparseMap, in_blocks};
+use crate::compute::operations::Operations;
+use crate::error::Result;
 use crate::stats::permuter::{FlipFamily, RelabelFamily, Tally};
 
 /// Blocks of columns are never narrower than this.
 pub(super) const FEWEST: usize = 32;
-
-/// Does `range` in blocks of `width`, one after the other, and in narrower ones (down to `fewest`) from where memory runs
-/// out: others may use the card, and what was free a moment ago is taken.
-pub(super) fn in_blocks<T>(
-    range: Range<usize>,
-    (mut width, fewest): (usize, usize),
-    mut work: impl FnMut(Range<usize>) -> Result<T>,
-) -> Result<Vec<T>> {
-    let mut parts = Vec::new();
-    let mut from = range.start;
-    width = width.clamp(1, range.len().max(1));
-    while from < range.end || parts.is_empty() {
-        let block = from..range.end.min(from + width);
-        match work(block.clone()) {
-            Ok(found) => {
-                from = block.end;
-                parts.push(found);
-            }
-            Err(e) if e.code() == Code::Gp01 && width > fewest => width = (width / 2).max(fewest),
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(parts)
-}
 
 impl Gpu {
     /// Columns of so many bytes that a block may have: a quarter of the free memory, since two streams work at once and the
@@ -135,6 +113,18 @@ impl Accelerator for Cards {
         concatenate(Axis(0), &views).map_err(|e| fault::library("the card", "joining blocks", e))
     }
 
+    fn streams(&self) -> Vec<Arc<dyn Operations>> {
+        let all = (0..LANES).flat_map(|lane| {
+            self.gpus().iter().enumerate().map(move |(card, gpu)| Stream::new(Arc::clone(gpu), card, lane))
+        });
+        let all: Vec<Stream> = all.collect();
+        let first = all.first().map(Stream::kind);
+        all.into_iter()
+            .filter(|stream| Some(stream.kind()) == first)
+            .map(|stream| Arc::new(stream) as Arc<dyn Operations>)
+            .collect()
+    }
+
     fn sparse_map(&self, map: &SparseMap<'_>) -> Result<Box<dyn MapSums>> {
         let held = self.gpus().iter().map(|gpu| HeldMap::new(Arc::clone(gpu), map)).collect::<Result<_>>()?;
         Ok(Box::new(super::parcellate::Maps::new(held)))
@@ -144,25 +134,6 @@ impl Accelerator for Cards {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
-
-    #[test]
-    fn blocks_are_halved_where_memory_runs_out_and_nothing_is_done_twice() {
-        let full = || Error::new(Code::Gp01, "the card", "is full");
-        let limited = |most: usize| {
-            in_blocks(10..1010, (400, FEWEST), |block| if block.len() > most { Err(full()) } else { Ok(block) })
-        };
-        for most in [400, 399, 150, FEWEST] {
-            let parts = limited(most).unwrap();
-            assert!(parts.iter().all(|p| p.len() <= most), "{most}");
-            assert_eq!(parts.into_iter().flatten().collect::<Vec<_>>(), (10..1010).collect::<Vec<_>>(), "{most}");
-        }
-        assert_eq!(limited(FEWEST - 1).unwrap_err().code(), Code::Gp01);
-        assert_eq!(in_blocks(0..0, (4, 1), |block| Ok(block.len())).unwrap(), [0], "an empty range is one empty block");
-        let lost = Error::new(Code::Gp02, "the card", "is lost");
-        let mut once = Some(lost);
-        assert_eq!(in_blocks(0..9, (3, 1), |_| Err::<(), _>(once.take().unwrap())).unwrap_err().code(), Code::Gp02);
-    }
 
     #[test]
     fn tallies_of_members_are_joined() {

@@ -59,6 +59,34 @@ impl Dense {
     }
 }
 
+impl Lane {
+    /// x wᵀ of x (m, k) and w (n, k) into `out` (m, n), row-major, by cuBLAS in float32 (its default mode: no TF32); false
+    /// where there is none.
+    pub(super) fn times_transposed(
+        &self,
+        x: &CudaSlice<f32>,
+        w: &CudaSlice<f32>,
+        [m, n, k]: [i32; 3],
+        out: &mut CudaSlice<f32>,
+    ) -> Result<bool> {
+        let Some(handle) = self.dense.blas else { return Ok(false) };
+        let holds = |slice: &CudaSlice<f32>, a: i32, b: i32| slice.len() >= a as usize * b as usize;
+        assert!(m > 0 && n > 0 && k > 0 && holds(x, m, k) && holds(w, n, k) && holds(out, m, n), "operands");
+        let (a, _guard_a) = w.device_ptr(&self.stream);
+        let (b, _guard_b) = x.device_ptr(&self.stream);
+        let (c, _guard_c) = out.device_ptr_mut(&self.stream);
+        let (transposed, plain) = (blas_sys::cublasOperation_t::CUBLAS_OP_T, blas_sys::cublasOperation_t::CUBLAS_OP_N);
+        // Row-major memory is column-major memory of the transpose: outᵀ (n, m) = w (n, k) · xᵀ (k, m).
+        // SAFETY: the assert above checks all operands; leading dimensions are those of contiguous matrices.
+        unsafe {
+            let (a, b, c) = (a as *const f32, b as *const f32, c as *mut f32);
+            blas::sgemm(handle, transposed, plain, n, m, k, &1.0, a, k, b, k, &0.0, c, n)
+        }
+        .map_err(|e| fault::library("cuBLAS", "a product", e))?;
+        Ok(true)
+    }
+}
+
 impl Gpu {
     /// Uᵀ R (k, targets) of U (d, k) and R (d, targets), row-major, in float64: by cuBLAS, or by our own kernel.
     pub(super) fn coefficients(

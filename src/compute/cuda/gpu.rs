@@ -4,8 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchArgs, LaunchConfig,
@@ -19,6 +18,7 @@ use super::dense::Dense;
 use super::fault;
 use super::sources::{SOURCES, source_of};
 use crate::compute::device::Device;
+use crate::compute::turns::Turns;
 use crate::error::{Code, Error, Result};
 
 /// Threads of a block; `THREADS` in `kernels/common.cuh`.
@@ -26,13 +26,14 @@ pub(super) const THREADS: usize = 256;
 /// Largest grid along x, and along y and z (CUDA C++ Programming Guide, table of technical specifications).
 const MOST_X: usize = i32::MAX as usize;
 pub(super) const MOST_Y: usize = 65_535;
+/// Streams of a card.
+pub(super) const LANES: usize = 2;
 
 /// An open card. Calls from several threads take turns on its two streams, so that one copies while the other computes.
 pub struct Gpu {
     card: Card,
     context: Arc<CudaContext>,
-    lanes: [Mutex<Lane>; 2],
-    turn: AtomicUsize,
+    lanes: Turns<Lane>,
     modules: Vec<OnceLock<Arc<CudaModule>>>,
     cache: Option<PathBuf>,
     driver: Option<i32>,
@@ -57,14 +58,8 @@ impl Gpu {
     /// `GP-02` when the driver refuses.
     pub fn open(card: Card, cache: Option<&Path>) -> Result<Gpu> {
         let context = card::context(&card)?;
-        let lane = || {
-            let stream = context.new_stream().map_err(|e| fault::driver("opening a stream", e))?;
-            let dense = Dense::new(&stream);
-            Ok(Mutex::new(Lane { dense, stream }))
-        };
         Ok(Gpu {
-            lanes: [lane()?, lane()?],
-            turn: AtomicUsize::new(0),
+            lanes: Turns::new((0..LANES).map(|_| Lane::open(&context)).collect::<Result<Vec<_>>>()?),
             modules: SOURCES.iter().map(|_| OnceLock::new()).collect(),
             cache: cache.map(Path::to_owned),
             driver: driver_version(),
@@ -94,13 +89,14 @@ impl Gpu {
 
     /// The next stream that is free, or the one whose turn it is.
     pub(super) fn lane(&self) -> MutexGuard<'_, Lane> {
-        for lane in &self.lanes {
-            if let Ok(free) = lane.try_lock() {
-                return free;
-            }
-        }
-        let next = self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
-        self.lanes[next].lock().unwrap_or_else(PoisonError::into_inner)
+        // INVARIANT: `open` makes them.
+        self.lanes.take().expect("a card has streams")
+    }
+
+    /// The stream of this number, below [`LANES`].
+    pub(super) fn lane_at(&self, number: usize) -> MutexGuard<'_, Lane> {
+        // INVARIANT: `open` makes so many.
+        self.lanes.at(number).expect("the number of a stream")
     }
 
     /// A kernel, compiled for the card the first time that its file is needed.
@@ -163,6 +159,11 @@ impl Cards {
 }
 
 impl Lane {
+    fn open(context: &Arc<CudaContext>) -> Result<Lane> {
+        let stream = context.new_stream().map_err(|e| fault::driver("opening a stream", e))?;
+        Ok(Lane { dense: Dense::new(&stream), stream })
+    }
+
     /// A copy on the card.
     pub(super) fn upload<T: DeviceRepr + ValidAsZeroBits>(&self, values: &[T]) -> Result<CudaSlice<T>> {
         if values.is_empty() {
@@ -176,6 +177,17 @@ impl Lane {
         self.stream.alloc_zeros(count.max(1)).map_err(|e| fault::driver("taking memory", e))
     }
 
+    /// Memory for values that a kernel writes before anything reads them; for at least one.
+    pub(super) fn room<T: DeviceRepr + ValidAsZeroBits>(&self, count: usize) -> Result<CudaSlice<T>> {
+        // SAFETY: whoever asks launches a kernel that writes all of it before anything else is done with it.
+        unsafe { self.stream.alloc(count.max(1)) }.map_err(|e| fault::driver("taking memory", e))
+    }
+
+    /// Waits for all that the stream was given, and says whether any of it failed.
+    pub(super) fn wait(&self) -> Result<()> {
+        self.stream.synchronize().map_err(|e| fault::driver("a kernel", e))
+    }
+
     /// The first `count` values of what lies on the card. Waits for all that the stream was given, and says whether any
     /// of it failed.
     pub(super) fn download<T: DeviceRepr + Default + Clone>(
@@ -185,7 +197,7 @@ impl Lane {
     ) -> Result<Vec<T>> {
         let mut values = vec![T::default(); from.len()];
         self.stream.memcpy_dtoh(from, &mut values).map_err(|e| fault::driver("copying from the card", e))?;
-        self.stream.synchronize().map_err(|e| fault::driver("a kernel", e))?;
+        self.wait()?;
         values.truncate(count);
         Ok(values)
     }

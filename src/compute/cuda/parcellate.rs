@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cudarc::driver::{CudaSlice, PushKernelArg};
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 
-use super::accelerator::in_blocks;
 use super::fault;
 use super::gpu::{Gpu, Grid, Lane, extent};
 use super::ridge::flat;
-use crate::compute::device::{MapSums, SparseMap};
+use crate::compute::device::{MapSums, SparseMap, in_blocks};
 use crate::error::Result;
 
 /// A sparse map on a card.

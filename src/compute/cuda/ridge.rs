@@ -8,11 +8,11 @@ use std::sync::Arc;
 use cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg, ValidAsZeroBits};
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 
-use super::accelerator::{FEWEST, in_blocks};
+use super::accelerator::FEWEST;
 use super::fault;
 use super::gpu::{Gpu, Grid, Lane, NOTHING, extent};
 use crate::compute::cpu::Real;
-use crate::compute::device::{PathErrors, PathFactor, RidgePath};
+use crate::compute::device::{PathErrors, PathFactor, RidgePath, in_blocks};
 use crate::error::Result;
 
 /// Alphas that one block of `ridge_noise` holds.

@@ -1,5 +1,8 @@
 //! The kernels' texts and the names of what they define.
 
+use crate::ids::Digest;
+use crate::io::digest;
+
 /// One file of `kernels/`.
 #[derive(Debug, Clone, Copy)]
 pub struct Source {
@@ -34,7 +37,16 @@ sources! {
     "permute_scores": "sign_flip_scores" "relabel_scores";
     "parcellate": "parcellate_sums" "parcellate_solve";
     "pairwise": "pairwise_products_f32" "pairwise_products_f64" "pairwise_distances_f32" "pairwise_distances_f64";
-    "encoder": "bias_activation" "gated" "add_norm" "masked_softmax" "rotate_half";
+    "encoder": "bias_activation" "gated" "add_norm" "masked_softmax" "rotate_half" "gather_rows" "add_rows"
+        "neighbour_rows";
+    "products": "linear_32" "linear_64" "attention_scores_32" "attention_scores_64" "attention_context_32"
+        "attention_context_64";
+}
+
+/// Digest of what some of the files are compiled from.
+pub(super) fn digest_of(names: &[&str]) -> Digest {
+    let texts = SOURCES.iter().filter(|s| names.contains(&s.name)).map(|s| s.text);
+    digest(std::iter::once(COMMON).chain(texts).collect::<Vec<_>>().join("\0").as_bytes())
 }
 
 /// The file that a kernel stands in.

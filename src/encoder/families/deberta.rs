@@ -14,6 +14,7 @@ use crate::encoder::layers::{Dense, Norm, ParamList, Tensors};
 use crate::encoder::ops::{self, Attention, Disentangled, Normalise};
 use crate::encoder::packed::Packed;
 use crate::encoder::params::Param;
+use crate::encoder::rows::Rows;
 use crate::error::Result;
 
 static NAMES: Names = Names {
@@ -111,7 +112,7 @@ impl Deberta {
                 } else {
                     tensors.dense(&format!("{name}.attention.self.{own}"))?
                 };
-                parts.push(projection.apply(table)?);
+                parts.push(projection.apply(&Rows::Cpu(table.clone()))?.on_cpu()?.clone());
             }
         }
         Tensor::cat(&parts, 1)
@@ -257,7 +258,10 @@ impl Architecture for Deberta {
         if let Some(relative) = self.relative {
             let rows = tensors.take("encoder.rel_embeddings.weight")?;
             table = Some(match relative.normalised {
-                true => tensors.norm("encoder.LayerNorm", Normalise::Layer, epsilon)?.apply(&rows)?,
+                true => {
+                    let norm = tensors.norm("encoder.LayerNorm", Normalise::Layer, epsilon)?;
+                    norm.apply(&Rows::Cpu(rows))?.on_cpu()?.clone()
+                }
                 false => rows,
             });
         }

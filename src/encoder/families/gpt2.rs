@@ -152,8 +152,8 @@ struct Gpt2Model {
 
 impl Model for Gpt2Model {
     fn forward(&self, packed: &Packed, sink: &mut Sink<'_>) -> CandleResult<()> {
-        let positions = look_up(&self.positions, &Numbering::FromZero.positions(packed))?;
-        let mut x = look_up(&self.words, &packed.ids)?.add(&positions)?;
+        let positions = look_up(&self.positions, &Numbering::FromZero.positions(packed), packed)?;
+        let mut x = look_up(&self.words, &packed.ids, packed)?.add(&positions)?;
         sink(0, &x)?;
         let ends: Arc<[usize]> = packed.ends.clone().into();
         let attention = Attention { mask: Mask::Causal, ..Attention::full(&ends, self.heads, self.size) };

@@ -208,7 +208,7 @@ struct LlamaModel {
 
 impl Model for LlamaModel {
     fn forward(&self, packed: &Packed, sink: &mut Sink<'_>) -> CandleResult<()> {
-        let mut x = look_up(&self.words, &packed.ids)?;
+        let mut x = look_up(&self.words, &packed.ids, packed)?;
         sink(0, &x)?;
         let ends: Arc<[usize]> = packed.ends.clone().into();
         let turns = self.frequencies.turns(packed.longest())?;

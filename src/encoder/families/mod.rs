@@ -19,12 +19,11 @@ mod rotary;
 #[cfg(test)]
 mod tests;
 
-use candle_core::Tensor;
-
 use super::config::Config;
 use super::layers::Tensors;
 use super::packed::Packed;
 use super::params::Param;
+use super::rows::Rows;
 use crate::error::Result;
 
 /// Model families that can be scored (`model_type` in config.json).
@@ -86,7 +85,7 @@ pub(crate) trait Architecture: std::fmt::Debug + Send + Sync {
 }
 
 /// Takes every layer (0 … blocks) as (tokens, width).
-pub(crate) type Sink<'a> = dyn FnMut(usize, &Tensor) -> candle_core::Result<()> + 'a;
+pub(crate) type Sink<'a> = dyn FnMut(usize, &Rows) -> candle_core::Result<()> + 'a;
 
 /// An encoder with its weights.
 pub(crate) trait Model: Send + Sync {

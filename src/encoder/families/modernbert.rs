@@ -205,7 +205,7 @@ struct ModernBertModel {
 
 impl Model for ModernBertModel {
     fn forward(&self, packed: &Packed, sink: &mut Sink<'_>) -> CandleResult<()> {
-        let mut x = self.embedding_norm.apply(&look_up(&self.words, &packed.ids)?)?;
+        let mut x = self.embedding_norm.apply(&look_up(&self.words, &packed.ids, packed)?)?;
         sink(0, &x)?;
         let ends: Arc<[usize]> = packed.ends.clone().into();
         let longest = packed.longest();

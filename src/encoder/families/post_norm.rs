@@ -8,10 +8,11 @@ use candle_core::{Result as CandleResult, Tensor};
 use super::{Architecture, Model, Shape, Sink, heads_divide, most};
 use crate::compute::cpu::Activation;
 use crate::encoder::config::Config;
-use crate::encoder::layers::{Dense, Norm, Numbering, ParamList, Tensors, look_up};
+use crate::encoder::layers::{Dense, Norm, Numbering, ParamList, Tensors, look_up, select};
 use crate::encoder::ops::{Attention, Normalise, RelativeBias};
 use crate::encoder::packed::Packed;
 use crate::encoder::params::{Param, Start};
+use crate::encoder::rows::Rows;
 use crate::error::Result;
 
 /// What the parts of a block are called, below the block's own name.
@@ -114,7 +115,7 @@ pub(super) struct Block {
 
 impl Block {
     /// (tokens, width) → (tokens, width); `attend` maps queries, keys and values to what was attended to.
-    pub fn forward(&self, x: &Tensor, attend: impl FnOnce(&Tensor) -> CandleResult<Tensor>) -> CandleResult<Tensor> {
+    pub fn forward(&self, x: &Rows, attend: impl FnOnce(&Rows) -> CandleResult<Rows>) -> CandleResult<Rows> {
         let attended = attend(&self.qkv.apply(x)?)?;
         let middle = self.attention_norm.apply_sum(&self.attention_output.apply(&attended)?, x)?;
         let inner = self.intermediate.activated(&middle, self.activation)?;
@@ -234,13 +235,13 @@ pub(super) struct EmbeddingTables {
 
 impl EmbeddingTables {
     /// The sum of each token's embeddings (tokens, width).
-    pub fn sum(&self, packed: &Packed) -> CandleResult<Tensor> {
-        let mut sum = look_up(&self.words, &packed.ids)?;
+    pub fn sum(&self, packed: &Packed) -> CandleResult<Rows> {
+        let mut sum = look_up(&self.words, &packed.ids, packed)?;
         if let Some(type_zero) = &self.type_zero {
-            sum = sum.broadcast_add(type_zero)?;
+            sum = sum.add_row(type_zero)?;
         }
         if let Some((table, numbering)) = &self.positions {
-            sum = sum.add(&look_up(table, &numbering.positions(packed))?)?;
+            sum = sum.add(&look_up(table, &numbering.positions(packed), packed)?)?;
         }
         Ok(sum)
     }
@@ -347,7 +348,7 @@ impl PostNormModel {
         let Some((table, row)) = &self.bias else { return Ok(None) };
         let reach = longest as i64 - 1;
         let rows: Vec<u32> = (-reach..=reach).map(|distance| row(distance) as u32).collect();
-        let table = look_up(table, &rows)?.t()?.contiguous()?;
+        let table = select(table, &rows)?.t()?.contiguous()?;
         Ok(Some(RelativeBias { table, longest }))
     }
 }

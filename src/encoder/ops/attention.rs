@@ -5,31 +5,8 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 
 use super::values;
 use crate::compute::cpu::{self, Operand};
-
-/// Which tokens of its text a token attends to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mask {
-    /// All.
-    Full,
-    /// Those at most this far away, on either side.
-    Near(usize),
-    /// Itself and those before it.
-    Causal,
-    /// Itself and those before it, this many in all.
-    CausalNear(usize),
-}
-
-impl Mask {
-    /// The tokens that token `i` of a text of `n` attends to.
-    fn visible(self, i: usize, n: usize) -> Range<usize> {
-        match self {
-            Mask::Full => 0..n,
-            Mask::Near(window) => i.saturating_sub(window)..n.min(i + window + 1),
-            Mask::Causal => 0..i + 1,
-            Mask::CausalNear(window) => (i + 1).saturating_sub(window)..i + 1,
-        }
-    }
-}
+use crate::compute::operations::{Attending, Mask, ScoreTerms};
+use crate::encoder::rows::Rows;
 
 /// A bias on attention scores that depends on the distance of two tokens alone: a tensor (heads, 2·`longest` − 1) whose
 /// column `longest − 1 + j − i` is added where token i attends to token j.
@@ -71,11 +48,24 @@ impl Attention {
     }
 
     /// Runs it.
-    pub fn apply(&self, qkv: &Tensor, bias: Option<&RelativeBias>) -> Result<Tensor> {
-        match bias {
-            Some(bias) => qkv.apply_op2_no_bwd(&bias.table, &Biased { attention: self.clone(), longest: bias.longest }),
-            None => qkv.apply_op1_no_bwd(self),
+    pub fn apply(&self, qkv: &Rows, bias: Option<&RelativeBias>) -> Result<Rows> {
+        match (qkv, bias) {
+            (Rows::Cpu(qkv), Some(bias)) => {
+                let biased = Biased { attention: self.clone(), longest: bias.longest };
+                Ok(Rows::Cpu(qkv.apply_op2_no_bwd(&bias.table, &biased)?))
+            }
+            (Rows::Cpu(qkv), None) => Ok(Rows::Cpu(qkv.apply_op1_no_bwd(self)?)),
+            (Rows::Card(qkv), bias) => {
+                let table = bias.map(|bias| qkv.passing(&bias.table)).transpose()?;
+                let terms = table.as_ref().map_or(ScoreTerms::None, ScoreTerms::Bias);
+                qkv.then(|card, x| card.attention(x, &self.attending(terms)))
+            }
         }
+    }
+
+    fn attending<'a>(&'a self, terms: ScoreTerms<'a>) -> Attending<'a> {
+        let Attention { heads, groups, size, scale, mask, .. } = *self;
+        Attending { ends: &self.ends, heads, groups, size, scale, mask, terms }
     }
 
     /// `adjust` may change the scores (n × n) of a head before the softmax.
@@ -155,19 +145,4 @@ pub(super) fn texts(ends: &[usize]) -> impl Iterator<Item = Range<usize>> + '_ {
 /// The number of tokens of the longest text.
 pub(super) fn longest(ends: &[usize]) -> usize {
     texts(ends).map(|text| text.len()).max().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn masks_say_who_sees_whom() {
-        assert_eq!(Mask::Full.visible(2, 5), 0..5);
-        assert_eq!(Mask::Near(1).visible(0, 5), 0..2);
-        assert_eq!(Mask::Near(1).visible(4, 5), 3..5);
-        assert_eq!(Mask::Causal.visible(2, 5), 0..3);
-        assert_eq!(Mask::CausalNear(2).visible(3, 5), 2..4);
-        assert_eq!(Mask::CausalNear(2).visible(0, 5), 0..1);
-    }
 }

@@ -5,6 +5,8 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use super::attention::{longest, texts};
 use super::values;
 use crate::compute::cpu::{self, Operand};
+use crate::compute::operations::{Attending, Mask, ScoreTerms};
+use crate::encoder::rows::Rows;
 
 /// Disentangled self-attention over packed texts (He et al. 2020, <https://arxiv.org/abs/2006.03654>; transformers'
 /// `modeling_deberta_v2.py`).
@@ -32,8 +34,19 @@ pub(crate) struct Disentangled {
 
 impl Disentangled {
     /// Runs it.
-    pub fn apply(&self, qkv: &Tensor, positions: &Tensor) -> Result<Tensor> {
-        qkv.apply_op2_no_bwd(positions, self)
+    pub fn apply(&self, qkv: &Rows, positions: &Tensor) -> Result<Rows> {
+        match qkv {
+            Rows::Cpu(qkv) => Ok(Rows::Cpu(qkv.apply_op2_no_bwd(positions, self)?)),
+            Rows::Card(qkv) => {
+                let positions = &qkv.weight(positions)?;
+                let (to, from) = (self.to_position, self.from_position);
+                let Disentangled { heads, size, scale, ref rows, .. } = *self;
+                let terms = ScoreTerms::Disentangled { positions, to, from, places: rows };
+                let mask = Mask::Full;
+                let of = Attending { ends: &self.ends, heads, groups: heads, size, scale, mask, terms };
+                qkv.then(|card, x| card.attention(x, &of))
+            }
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The operations that encoders are made of, as candle custom operations whose CPU side is BLAS and vectorised loops.
+//! The operations that encoders are made of: on the CPU candle custom operations of BLAS and vectorised loops, on a card
+//! those of [`Operations`](crate::compute::operations::Operations), see [`Rows`].
 //!
 //! Texts are packed, not padded: a batch is the tokens of several texts one after the other, so no work is done for
 //! padding and no mask can be wrong. Only attention, rotary positions and convolutions know where one text ends.
@@ -9,10 +10,12 @@ mod pointwise;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error as CandleError, Layout, Result, Shape, Tensor};
 
-pub(crate) use attention::{Attention, Mask, RelativeBias};
+pub(crate) use crate::compute::operations::Mask;
+pub(crate) use attention::{Attention, RelativeBias};
 pub(crate) use disentangled::Disentangled;
 pub(crate) use pointwise::{gated, neighbours, rotate};
 
+use super::rows::Rows;
 use crate::compute::cpu::{self, Activation, Operand};
 
 /// The values of a contiguous float32 operand.
@@ -25,10 +28,14 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 /// `x · wᵀ + b`, then an activation: x (tokens, inputs), w (outputs, inputs), b (outputs) or none.
-pub(crate) fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>, activation: Option<Activation>) -> Result<Tensor> {
-    match b {
-        Some(b) => x.apply_op3_no_bwd(w, b, &Linear { activation }),
-        None => x.apply_op2_no_bwd(w, &Linear { activation }),
+pub(crate) fn linear(x: &Rows, w: &Tensor, b: Option<&Tensor>, activation: Option<Activation>) -> Result<Rows> {
+    match (x, b) {
+        (Rows::Cpu(x), Some(b)) => Ok(Rows::Cpu(x.apply_op3_no_bwd(w, b, &Linear { activation })?)),
+        (Rows::Cpu(x), None) => Ok(Rows::Cpu(x.apply_op2_no_bwd(w, &Linear { activation })?)),
+        (Rows::Card(x), b) => {
+            let (w, b) = (x.weight(w)?, b.map(|b| x.weight(b)).transpose()?);
+            x.then(|card, x| card.linear(x, &w, b.as_ref(), activation))
+        }
     }
 }
 
@@ -98,17 +105,15 @@ pub(crate) enum Normalise {
 
 /// Normalises each row of `x`, or of `x + residual`; `norm` holds the scale and, in its second row if there is one, the
 /// shift.
-pub(crate) fn norm(
-    kind: Normalise,
-    x: &Tensor,
-    residual: Option<&Tensor>,
-    norm: &Tensor,
-    epsilon: f32,
-) -> Result<Tensor> {
+pub(crate) fn norm(kind: Normalise, x: &Rows, residual: Option<&Rows>, norm: &Tensor, epsilon: f32) -> Result<Rows> {
     let op = Norm { kind, epsilon };
-    match residual {
-        Some(residual) => x.apply_op3_no_bwd(residual, norm, &op),
-        None => x.apply_op2_no_bwd(norm, &op),
+    match (x, residual) {
+        (Rows::Cpu(x), Some(residual)) => Ok(Rows::Cpu(x.apply_op3_no_bwd(residual.on_cpu()?, norm, &op)?)),
+        (Rows::Cpu(x), None) => Ok(Rows::Cpu(x.apply_op2_no_bwd(norm, &op)?)),
+        (Rows::Card(x), residual) => {
+            let (norm, residual) = (x.weight(norm)?, residual.map(Rows::on_card).transpose()?);
+            x.then(|card, x| card.norm(kind == Normalise::Rms, x, residual, &norm, epsilon))
+        }
     }
 }
 

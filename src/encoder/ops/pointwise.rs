@@ -5,10 +5,14 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 use super::attention::texts;
 use super::values;
 use crate::compute::cpu::{self, Activation};
+use crate::encoder::rows::Rows;
 
 /// Gated linear unit: x (tokens, 2 · width) → activation(first half) · second half.
-pub(crate) fn gated(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    x.apply_op1_no_bwd(&Gated { activation })
+pub(crate) fn gated(x: &Rows, activation: Activation) -> Result<Rows> {
+    match x {
+        Rows::Cpu(x) => Ok(Rows::Cpu(x.apply_op1_no_bwd(&Gated { activation })?)),
+        Rows::Card(x) => x.then(|card, x| card.gated(x, activation)),
+    }
 }
 
 struct Gated {
@@ -31,8 +35,14 @@ impl CustomOp1 for Gated {
 
 /// Rotary positions: turns the first `heads` heads of each row of `x` (queries, then keys, where values follow) by its
 /// token's position. `turns` (longest, size) holds the cosines and sines of each position, see [`cpu::rotate`].
-pub(crate) fn rotate(x: &Tensor, turns: &Tensor, ends: &Arc<[usize]>, heads: usize) -> Result<Tensor> {
-    x.apply_op2_no_bwd(turns, &Rotate { ends: Arc::clone(ends), heads })
+pub(crate) fn rotate(x: &Rows, turns: &Tensor, ends: &Arc<[usize]>, heads: usize) -> Result<Rows> {
+    match x {
+        Rows::Cpu(x) => Ok(Rows::Cpu(x.apply_op2_no_bwd(turns, &Rotate { ends: Arc::clone(ends), heads })?)),
+        Rows::Card(x) => {
+            let turns = x.passing(turns)?;
+            x.then(|card, x| card.rotate(x, &turns, ends, heads))
+        }
+    }
 }
 
 struct Rotate {
@@ -64,8 +74,11 @@ impl CustomOp2 for Rotate {
 
 /// Each token's row with those of its `kernel` / 2 neighbours on either side, zeros beyond the ends of its text:
 /// x (tokens, width) → (tokens, kernel · width). A product with it is a convolution along the text.
-pub(crate) fn neighbours(x: &Tensor, ends: &Arc<[usize]>, kernel: usize) -> Result<Tensor> {
-    x.apply_op1_no_bwd(&Neighbours { ends: Arc::clone(ends), kernel })
+pub(crate) fn neighbours(x: &Rows, ends: &Arc<[usize]>, kernel: usize) -> Result<Rows> {
+    match x {
+        Rows::Cpu(x) => Ok(Rows::Cpu(x.apply_op1_no_bwd(&Neighbours { ends: Arc::clone(ends), kernel })?)),
+        Rows::Card(x) => x.then(|card, x| card.neighbours(x, ends, kernel)),
+    }
 }
 
 struct Neighbours {

@@ -124,7 +124,7 @@ fn measure(prepared: &Prepared, cache: Option<&StateCache>, watch: &dyn Watch) -
         let (Some(first), Some(last)) = (open.layers.first(), open.layers.last()) else { continue };
         let mut layers = vec![*first, *last];
         layers.dedup();
-        let states = open.states(prepared.plan.pooling, &layers, cache, watch)?.layers;
+        let states = open.states(prepared.plan.pooling, &layers, prepared.offload.as_ref(), cache, watch)?.layers;
         found.extend(layer_zero(prepared, index, &states));
         let Some(pooled) = states.iter().find(|p| p.layer == *last) else { continue };
         let name = format!("layer {last} of {}", open.checkpoint.record().label);

@@ -168,8 +168,9 @@ fn run(prepared: &Prepared, layer: Option<usize>, cache: Option<&StateCache>, wa
     let rows = cohort.rows();
     let all_runs = prepared.stimuli.runs();
     let runs: Vec<usize> = rows.iter().map(|row| all_runs[*row]).collect();
+    let offload = prepared.offload.as_ref();
     let states = |open: &super::preflight::OpenCheckpoint, layers: &[Layer]| -> Result<Vec<(Layer, Array2<f64>)>> {
-        let found = extract(&open.checkpoint, &open.tokens, prepared.plan.pooling, layers, cache, watch)?;
+        let found = extract(&open.checkpoint, &open.tokens, prepared.plan.pooling, layers, offload, cache, watch)?;
         let space = |p: super::states::Pooled| {
             let ids = Arc::clone(&prepared.ids);
             let width = open.checkpoint.width();

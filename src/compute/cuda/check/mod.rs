@@ -1,8 +1,8 @@
 //! Every kernel against the CPU, over shapes that launches are easily wrong for.
 //!
-//! The reference is float64 (for encoders the CPU's own float32 operations). An error is the largest absolute difference
-//! over the largest absolute value of the reference. Tolerances follow from roundoff: 64 u for what is element by element, 8 u
-//! √k for sums of k terms in float32, and 1e-12 √k in float64.
+//! The reference is float64 (for what encoders do between products and attention the CPU's own float32 operations). An error is
+//! the largest absolute difference over the largest absolute value of the reference. Tolerances follow from roundoff: 64 u for
+//! what is element by element, 8 u √k for sums of k terms in float32, and 1e-12 √k in float64.
 
 mod encoder;
 mod permute;
