@@ -259,8 +259,7 @@ mod tests {
     use crate::plot::look::{BASELINE, INK, Marker};
 
     /// Every kind of stroke, across the borders of bands, and beyond those of the picture.
-    fn strokes<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>) -> Painted<DB> {
-        let canvas = Canvas(root);
+    fn strokes<DB: DrawingBackend>(canvas: &Canvas<'_, DB>) -> Painted<DB> {
         canvas.rectangle((3.0, 5.0), (90.0, 55.0), BASELINE, 0.17)?;
         canvas.area(&[(-4.0, 30.0), (40.0, 2.0), (110.0, 57.5)], INK, 0.1)?;
         for (i, width) in [0.25, 1.0, 1.9].into_iter().enumerate() {
@@ -285,9 +284,12 @@ mod tests {
         let ground = vec![[9, 90, 200].as_slice(); 200 * 120].concat();
         let ground = Picture { width: 200, height: 120, rgb: ground };
         for underlay in [None, Some(&ground)] {
-            let whole = png_in_bands(size, underlay, 240, |area| strokes(area)).unwrap();
+            let whole = png_in_bands(size, underlay, 240, |area| strokes(&Canvas(area))).unwrap();
             for band in [2, 38, 100, 238] {
-                assert!(png_in_bands(size, underlay, band, |area| strokes(area)).unwrap() == whole, "bands of {band}");
+                assert!(
+                    png_in_bands(size, underlay, band, |area| strokes(&Canvas(area))).unwrap() == whole,
+                    "bands of {band}"
+                );
             }
         }
     }
