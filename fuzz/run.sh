@@ -1,7 +1,8 @@
 #!/bin/sh
 # Coverage-guided fuzzing of the readers, without cargo-fuzz and on the stable toolchain (a C++ compiler builds libFuzzer):
 #   fuzz/run.sh SECONDS [TARGET...]        e.g. fuzz/run.sh 600 nifti events
-# Seeds come from tests/bad and from fuzz/corpus/TARGET, where what is found worth keeping is kept; a finding becomes a file in
+# Seeds come from tests/bad, from fuzz/seeds/TARGET (good files of formats of which the corpus has bad ones alone), and from
+# fuzz/corpus/TARGET, where what is found worth keeping is kept; a finding becomes a file in
 # fuzz/artifacts, and from there one in tests/bad/crash.
 set -eu
 seconds=$1
@@ -14,6 +15,7 @@ mkdir -p artifacts
 
 # The files of tests/bad that a target reads, by their endings (as in tests/hostile_bytes.rs).
 seeds() {
+    [ ! -d "seeds/$1" ] || cp "seeds/$1"/* "corpus/$1/"
     case $1 in
     nifti) names='-name *.nii -o -name *.nii.gz' ;;
     npy) names='-name *.npy' ;;

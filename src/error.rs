@@ -254,6 +254,14 @@ impl Error {
         self
     }
 
+    /// Says what was being computed; problems that are not of computing say by themselves where they lie.
+    pub fn computing(mut self, what: impl fmt::Display) -> Self {
+        if self.0.code == Code::Nu01 {
+            self.0.place = format!("{what}: {}", self.0.place);
+        }
+        self
+    }
+
     /// An operating-system error while doing something to `place`.
     pub fn io(place: impl fmt::Display, doing: &str, cause: std::io::Error) -> Self {
         let code = match cause.kind() {
@@ -409,8 +417,9 @@ pub(crate) fn contained<T>(run: impl FnOnce() -> T) -> Option<T> {
     done.ok()
 }
 
-/// Whether a panic of this thread would end in [`contained`].
-pub(crate) fn is_contained() -> bool {
+/// Whether a panic of this thread would end in an error of a file. For panic hooks.
+#[doc(hidden)]
+pub fn is_contained() -> bool {
     CONTAINED.get()
 }
 

@@ -620,17 +620,17 @@ fn what_is_odd_but_usable_is_a_warning() {
 #[test]
 fn an_output_inside_an_input_is_refused() {
     let study = TinyStudy::new();
-    let here = study.dir.path().to_str().unwrap();
-    let output = brainscore()
-        .args(["compare", &MODEL.replace("{}", here), "--study"])
-        .arg(study.path("study.toml"))
-        .arg("--out")
-        .arg(study.path("model/out"))
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("[OD-03]"));
-    assert!(!study.path("model/out").exists());
+    let refused = |out: &str, says: &str| {
+        let mut command = study.compare(out, &["--cache-dir"]);
+        let output = command.arg(study.path("cache")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{out}: {said}");
+        assert!(said.contains("[OD-03]") && said.contains(says), "{out}: {said}");
+    };
+    refused("model/out", "overlaps with the input");
+    refused("cache/states-1/run", "overlaps with the cache");
+    refused("cache", "overlaps with the cache");
+    assert!(!study.path("model/out").exists() && listing(&study.path("cache/states-1")).is_empty());
 }
 
 #[test]

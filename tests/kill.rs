@@ -11,15 +11,12 @@ use std::time::{Duration, Instant};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::support::corpus::{Files, files};
+use crate::support::corpus::{Files, TIMED, files};
 use crate::support::study::{TinyStudy, listing};
 use crate::support::{brainscore, hostile_dir};
 
 /// Kills in a usual test run.
 const USUAL: usize = 6;
-
-/// Files that hold times, which no two runs share.
-const TIMED: [&str; 3] = ["run.json", "report.html", "report.md"];
 
 struct Job {
     folder: tempfile::TempDir,

@@ -162,10 +162,7 @@ fn complaints(observed: &Observed<'_>, says: &[&str]) -> Vec<String> {
 }
 
 fn parcellate(run: &TinyRun, out: &str) -> Output {
-    let mut command = brainscore();
-    command.args(["parcellate", "--no-cache", "--threads", "2", "--atlas"]).arg(run.path("atlas.nii"));
-    command.arg("--mask").arg(run.path("mask.nii")).arg("--out").arg(run.path(out)).arg(run.path("bold.nii"));
-    command.output().unwrap()
+    run.parcellate("bold.nii", out).arg("--mask").arg(run.path("mask.nii")).output().unwrap()
 }
 
 #[test]
@@ -192,10 +189,7 @@ fn odd_images_give_the_parcels_of_the_good_one() {
 }
 
 fn compare(study: &TinyStudy) -> Output {
-    let mut command = brainscore();
-    command.args(["compare", "--unique", "none", "--threads", "2"]).arg(format!("m={}", study.path("model").display()));
-    command.arg("--study").arg(study.path("study.toml")).arg("--out").arg(study.path("out"));
-    command.output().unwrap()
+    study.compare("out", &["--unique", "none", "--threads", "2"]).output().unwrap()
 }
 
 #[test]

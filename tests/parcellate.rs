@@ -209,6 +209,26 @@ fn scrubbed_volumes_are_named() {
     assert!(done.runs[0].warnings.iter().any(|w| w.message.contains("2 of 24 volumes were left out")));
 }
 
+/// F-10: whoever comes second to a place replaces what the first wrote, wherever that one is; neither takes it for a failure.
+#[test]
+fn many_may_fill_one_place_at_once() {
+    let run = TinyRun::new();
+    let rounds = 40;
+    let at_once = |_: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let spec = spec(run.path("bold.nii"), run.path("atlas.nii"), run.path("out"));
+        pool.install(|| {
+            for round in 0..rounds {
+                // Every round asks for something else than what lies there.
+                let spec = ParcellateSpec { repetition_time: Some(1.0 + f64::from(round)), ..spec.clone() };
+                parcellate(&spec, &Quiet).unwrap();
+            }
+        });
+    };
+    std::thread::scope(|scope| (0..8).for_each(|n| drop(scope.spawn(move || at_once(n)))));
+    assert_eq!(listing(&run.path("out")), ["bold_parcels.json", "bold_parcels.npy", "bold_parcels.parquet"]);
+}
+
 /// Labels: the mean over each label's voxels, named by number.
 #[test]
 fn labels_are_means() {

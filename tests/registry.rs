@@ -138,7 +138,10 @@ pub fn is_a_test(name: &str) -> bool {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let wanted = format!("fn {name}(");
     ["tests", "src"].iter().flat_map(|folder| sources(&here.join(folder))).any(|text| {
-        text.find(&wanted).is_some_and(|at| text[..at].trim_end().lines().next_back().is_some_and(|l| l.contains("#[")))
+        text.match_indices(&wanted).any(|(at, _)| {
+            let above = text[..at].trim_end().lines().rev().map(str::trim);
+            above.take_while(|line| line.starts_with("#[")).any(|line| line == "#[test]")
+        })
     })
 }
 
@@ -201,6 +204,13 @@ fn every_bad_input_of_the_list_is_shown() {
     }
     println!("all: {} inputs, {} fixtures, {} further tests", sum[0], sum[1], sum[2]);
     println!("fixtures in the corpus: {}", made.len());
+}
+
+/// A function below another attribute is none.
+#[test]
+fn only_tests_are_tests() {
+    assert!(is_a_test("only_tests_are_tests") && is_a_test("a_killed_run_leaves_no_half_output"));
+    assert!(!is_a_test("no_link") && !is_a_test("sources") && !is_a_test("no_such_function"));
 }
 
 /// What stands in `Code`'s list of reasons must exist, too.

@@ -10,6 +10,7 @@ use brainscore::pipeline::{Destination, Finished, Resume, compare};
 use brainscore::study::{Overrides, Plan};
 use brainscore::watch::{Quiet, Watch};
 
+use crate::support::corpus::results;
 use crate::support::study::{TinyStudy, listing};
 use crate::support::{brainscore, hostile_dir};
 
@@ -70,19 +71,12 @@ fn units(study: &TinyStudy) -> Vec<PathBuf> {
     all.into_iter().filter(|n| n.ends_with(".unit")).map(|n| folder.join(n)).collect()
 }
 
-/// Every file of a run but those that say how long it took.
-fn tables(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let timed = ["run.json", "report.html", "report.md"];
-    let files = listing(folder).into_iter().filter(|n| !timed.contains(&n.as_str()) && folder.join(n).is_file());
-    files.map(|name| (name.clone(), std::fs::read(folder.join(&name)).unwrap())).collect()
-}
-
 pub fn assert_same(a: &Path, b: &Path) {
-    let (a, b) = (tables(a), tables(b));
-    assert_eq!(a.iter().map(|f| &f.0).collect::<Vec<_>>(), b.iter().map(|f| &f.0).collect::<Vec<_>>());
+    let (a, b) = (results(a), results(b));
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
     assert!(a.len() > 15);
-    for (one, other) in a.iter().zip(&b) {
-        assert!(one.1 == other.1, "{} differs", one.0);
+    for (name, bytes) in &a {
+        assert!(*bytes == b[name], "{name} differs");
     }
 }
 
@@ -158,15 +152,7 @@ fn a_changed_plan_is_refused_by_the_name_of_every_change() {
 fn a_run_without_resume_starts_over() {
     let study = TinyStudy::new();
     interrupted(&study, 5);
-    let output = brainscore()
-        .arg("compare")
-        .arg(study.path("model"))
-        .arg("--study")
-        .arg(study.path("study.toml"))
-        .arg("--out")
-        .arg(study.path("out"))
-        .output()
-        .unwrap();
+    let output = study.compare("out", &[]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(told.contains("finished units of an interrupted run lie in") && told.contains("[UN-01]"), "{told}");

@@ -1,8 +1,13 @@
 //! Hidden states: against transformers' own, through the program, and through the cache.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use brainscore::encoder::CheckpointSpec;
+use brainscore::pipeline::prepare;
 use brainscore::record::RunRecord;
+use brainscore::study::{Overrides, Plan};
+use brainscore::watch::Quiet;
 use safetensors::SafeTensors;
 
 use crate::support::study::TinyStudy;
@@ -64,9 +69,8 @@ impl Runs {
     }
 
     fn command(&self, out: &str) -> std::process::Command {
-        let mut command = brainscore();
-        command.arg("compare").arg(self.study.path("model")).arg("--study").arg(self.study.path("study.toml"));
-        command.arg("--cache-dir").arg(&self.cache).arg("--out").arg(self.study.path(out));
+        let mut command = self.study.compare(out, &["--cache-dir"]);
+        command.arg(&self.cache);
         command
     }
 
@@ -170,26 +174,39 @@ fn weights_are_attested() {
         }
     });
     study.write("model/config.json", config().to_string());
-    let output = brainscore()
-        .arg("compare")
-        .args(["model", "same", "moved", "fresh"].map(|name| study.path(name)))
-        .arg("--study")
-        .arg(study.path("study.toml"))
-        .arg("--out")
-        .arg(study.path("out"))
-        .output()
-        .unwrap();
+    let others = ["same", "moved", "fresh"].map(|name| study.path(name));
+    let output = study.compare("out", &[]).args(others).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     let record: RunRecord = serde_json::from_str(&study.read("out/run.json")).unwrap();
     let of = |name: &str| record.attestations.iter().find(|a| a.checkpoint == name).unwrap();
-    assert!(of("model").equals_reference.is_none() && of("model").layers.is_empty() && !of("model").looks_random);
+    assert!(of("m").equals_reference.is_none() && of("m").layers.is_empty() && !of("m").looks_random);
     assert_eq!((of("same").equals_reference, &of("same").layers[..]), (Some(true), &[0.0, 0.0][..]));
     assert_eq!((of("moved").equals_reference, of("moved").layers[0]), (Some(false), 0.0));
     assert!(of("moved").layers[1] > 0.0, "the moved block shows");
     let moved = of("moved").tensors.iter().filter(|t| t.from_reference != Some(0.0)).map(|t| t.name.as_str());
     assert_eq!(moved.collect::<Vec<_>>(), ["encoder.layer.0.output.dense.bias"]);
     assert!(of("fresh").looks_random);
-    assert!(told.contains("\"same\" equal those of \"model\"") && told.contains("\"fresh\" look random"), "{told}");
+    assert!(told.contains("\"same\" equal those of \"m\"") && told.contains("\"fresh\" look random"), "{told}");
     assert_eq!(told.matches("[AT-").count(), 2, "{told}");
+}
+
+/// Checkpoints of a series have one tokenizer: it and its tokens are held once.
+#[test]
+fn one_tokenizer_is_held_once() {
+    let study = TinyStudy::new();
+    std::fs::create_dir(study.path("other")).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(study.path(&format!("model/{file}")), study.path(&format!("other/{file}"))).unwrap();
+    }
+    let tokenizer = study.read("model/tokenizer.json");
+    study.write("other/tokenizer.json", tokenizer.replace("\"boat\":5,\"child\":6", "\"child\":5,\"boat\":6"));
+    let here = study.dir.path().display();
+    let specs = [format!("m={here}/model"), format!("u=untrained:1:{here}/model"), format!("o={here}/other")];
+    let specs = specs.iter().map(|s| CheckpointSpec::parse(s).unwrap()).collect();
+    let plan = Plan::new(&study.path("study.toml"), specs, &Overrides::default()).unwrap();
+    let prepared = prepare(plan, &Quiet).unwrap();
+    let [m, u, o] = &prepared.checkpoints[..] else { panic!("three checkpoints") };
+    assert!(Arc::ptr_eq(&m.tokens, &u.tokens));
+    assert!(m.tokens != o.tokens, "another vocabulary");
 }

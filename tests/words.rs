@@ -167,10 +167,7 @@ fn comparisons_take_long_texts_as_the_study_says() {
     study.edit("stimuli.csv", &first, &format!("s00,{},0", words(LONG)));
     study.edit("study.toml", "[encoding]", "[features]\nlong_text = \"truncate\"\n[encoding]");
     let compare = |out: &str, flags: &[&str]| -> (RunRecord, String) {
-        let mut command = brainscore();
-        command.arg("compare").arg(study.path("model")).arg("--study").arg(study.path("study.toml"));
-        command.arg("--out").arg(study.path(out)).arg("--cache-dir").arg(study.path("cache")).args(flags);
-        let output = command.output().unwrap();
+        let output = study.compare(out, flags).arg("--cache-dir").arg(study.path("cache")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let page = study.read(&format!("{out}/report.html"));
         (serde_json::from_str(&study.read(&format!("{out}/run.json"))).unwrap(), page)

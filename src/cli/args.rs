@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use super::examples;
 use crate::compute::device::Device;
 use crate::encoder::{Context, LongText, Pooling};
 use crate::encoding::Combine;
@@ -13,41 +14,9 @@ use crate::pipeline::Want;
 use crate::store::Shard;
 use crate::study::{FoldKind, UniqueLayers};
 
-const EXAMPLES: &str = "\
-Examples:
-  brainscore compare --demo --out demo-report
-      Runs the whole job on the built-in study (no download) and writes a report.
-  brainscore compare base=bert-base tuned=bert-moral untrained=untrained:0:bert-base --study study.toml --out results
-      Compares two checkpoint folders and an untrained copy; the first one is the reference.
-  brainscore compare --checkpoints list.toml --study study.toml --out results
-      Compares many checkpoints, each with the base that the list names.
-  brainscore check bert-base --study study.toml
-      Reads and checks every input and the design; no checkpoint runs.";
-
-const REPORT_EXAMPLES: &str = "\
-Examples:
-  brainscore report results
-      Draws figures and pages again from run.json; computes nothing.
-  brainscore report monday tuesday --out both
-      One comparison of all checkpoints of two runs with the same subjects, targets, folds and data; fits nothing again.";
-
-const FIT_EXAMPLES: &str = "\
-Examples:
-  brainscore fit --x layer3.npy --y sub-01.npy --y sub-02.npy --folds fold.npy --out fit
-      scores.csv (feature_space, subject, target, cod, r, …), folds.parquet, fit.json.";
-
-const EXTRACT_EXAMPLES: &str = "\
-Examples:
-  brainscore extract bert-base --texts sentences.txt --out features
-      features.npy (layers, texts, width), rows.csv, layer_names.json.
-  brainscore extract bert-base --texts stimuli.csv --pooling tokens --layers 0,-1 --out states
-      hidden_states.safetensors with the states of every token.
-  brainscore extract bert-base --texts story.txt --pooling words --context causal:20 --out words
-      features.npy with one vector per word, rows.csv with the words and where they stand.";
-
 /// How well the layers of a text encoder predict a brain, and whether fine-tuning changed that.
 #[derive(Debug, Parser)]
-#[command(name = "brainscore", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "brainscore", version, after_help = examples::COMPARE, max_term_width = 100)]
 pub(super) struct Args {
     #[command(subcommand)]
     pub command: Command,
@@ -59,9 +28,10 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Score checkpoints against a study and write tables, figures and a report.
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = examples::COMPARE)]
     Compare(CompareArgs),
     /// Read and check every input of a comparison; list all problems; audit the design; no checkpoint runs.
+    #[command(after_help = examples::CHECK)]
     Check(CheckArgs),
     /// Say what makes the scores of a study doubtful: leaks, equal weights, too few rows, …; exit status 1 when severe.
     #[command(after_help = super::audit::EXAMPLES)]
@@ -70,22 +40,25 @@ pub(super) enum Command {
     #[command(after_help = super::selftest::EXAMPLES)]
     Selftest(super::selftest::SelftestArgs),
     /// Fit cross-validated ridge on plain NumPy arrays.
-    #[command(after_help = FIT_EXAMPLES)]
+    #[command(after_help = examples::FIT)]
     Fit(FitArgs),
     /// Write the hidden states of texts as NumPy or safetensors files.
-    #[command(after_help = EXTRACT_EXAMPLES)]
+    #[command(after_help = examples::EXTRACT)]
     Extract(ExtractArgs),
     /// Say what a checkpoint is, and what would be refused about it and why.
+    #[command(after_help = examples::INSPECT)]
     Inspect(InspectArgs),
     /// Look after the cache: hidden states, factorised atlases, series of parcels, compiled kernels.
+    #[command(after_help = examples::CACHE)]
     Cache(CacheCommandArgs),
     /// Rebuild figures and report of a finished run, or merge several runs of one study into one comparison.
-    #[command(after_help = REPORT_EXAMPLES)]
+    #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
     /// Make the results of a comparison whose units were computed in shares (`compare --shard i/n`), or were left by a killed run.
     #[command(after_help = super::shards::MERGE_EXAMPLES)]
     Merge(super::shards::MergeArgs),
     /// Say how far the shares of a comparison are.
+    #[command(after_help = examples::PROGRESS)]
     Progress(super::shards::ProgressArgs),
     /// Write, and submit, a comparison in shares as an array job for Slurm.
     #[command(after_help = super::slurm::EXAMPLES)]
@@ -109,6 +82,7 @@ pub(super) enum Command {
     #[command(after_help = super::doctor::EXAMPLES)]
     Doctor(super::doctor::DoctorArgs),
     /// Print a completion script for a shell.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell.
         shell: Shell,
@@ -473,5 +447,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Args::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.starts_with("Example") && help.contains("\n  brainscore "),
+                "{}: {help:?}",
+                command.get_name()
+            );
+            assert!(help.contains(command.get_name()), "{}: {help:?}", command.get_name());
+        }
     }
 }

@@ -5,6 +5,7 @@ mod atlas;
 mod audit;
 mod commands;
 mod doctor;
+mod examples;
 mod log;
 mod maps;
 mod messages;

@@ -1,6 +1,6 @@
 //! One layer of all checkpoints: means, intervals, paired differences.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
@@ -250,11 +250,25 @@ pub fn compare_layer(
     resamples: &Resamples,
 ) -> LayerScores {
     let mut out = LayerScores::default();
+    let base_of = |i: usize| {
+        let base = bases.get(fits[i].0)?;
+        fits.iter().position(|(label, _)| label == base).filter(|base| *base != i)
+    };
     for score in ScoreName::ALL {
-        let confounds = Replicated::new(baseline, score, resamples);
-        let replicated: Vec<Replicated> = fits.iter().map(|(_, fit)| Replicated::new(fit, score, resamples)).collect();
+        let replicated = |fit: &LayerFit| Replicated::new(fit, score, resamples);
+        let confounds = replicated(baseline);
+        // Replicates are many: those of bases are kept, all others go when their checkpoint is done.
+        let of_others: BTreeSet<usize> = (0..fits.len()).filter_map(base_of).collect();
+        let kept: HashMap<usize, Replicated> = of_others.into_iter().map(|i| (i, replicated(fits[i].1))).collect();
         for (i, (label, fit)) in fits.iter().enumerate() {
-            let own = &replicated[i];
+            let made;
+            let own = match kept.get(&i) {
+                Some(own) => own,
+                None => {
+                    made = replicated(fit);
+                    &made
+                }
+            };
             out.points.push(((*label).to_owned(), score, point(layer, score, fit, own, resamples)));
             let difference = |target: Option<TargetId>, mean: f64, interval, n_subjects| Difference {
                 checkpoint: (*label).to_owned(),
@@ -274,9 +288,8 @@ pub fn compare_layer(
                 let means = means.row(0).iter().map(|m| Score::from_nan(*m, Reason::NothingDefined)).collect();
                 out.target_means.push(TargetMeans { checkpoint: (*label).to_owned(), layer, means });
             }
-            let base = bases.get(*label).and_then(|base| fits.iter().position(|(label, _)| label == base));
-            let Some(base) = base.filter(|b| *b != i) else { continue };
-            let paired = own.minus(&replicated[base]);
+            let Some(base) = base_of(i) else { continue };
+            let paired = own.minus(&kept[&base]);
             let average = paired.averaged();
             let (mean, interval) = single(&average, resamples);
             let mut layer_difference = difference(None, mean, interval, defined(&average.values, 0));

@@ -97,6 +97,13 @@ impl Checkpoint {
         &self.record
     }
 
+    /// Holds the tokenizer in common with another checkpoint where both have the same: vocabularies are large.
+    pub fn share_tokenizer(&mut self, other: &Checkpoint) {
+        if self.record.family == other.record.family {
+            self.tokenizer.share(&other.tokenizer);
+        }
+    }
+
     /// Number of layers: the embedding output and one per block.
     pub fn n_layers(&self) -> usize {
         self.record.blocks + 1

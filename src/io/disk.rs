@@ -222,6 +222,16 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
+/// Removes a file, or a folder and all in it. What is gone already, as when two processes remove the same, is no error.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    admit(Operation::Other, 0)?;
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    match if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) } {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Two folders take each other's names, in one step where the file system can.
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     admit(Operation::Other, 0)?;
@@ -316,6 +326,20 @@ mod tests {
         assert!(short.struck());
         drop(short);
         assert_eq!(fs::read(dir.path().join("b")).unwrap(), b"abcdabefgh");
+    }
+
+    #[test]
+    fn what_another_removed_first_is_removed() {
+        let dir = scratch_folder().unwrap();
+        let (file, folder) = (dir.path().join("file"), dir.path().join("folder"));
+        fs::write(&file, "").unwrap();
+        fs::create_dir_all(folder.join("inner")).unwrap();
+        for _ in 0..2 {
+            remove_if_there(&file).unwrap();
+            remove_if_there(&folder).unwrap();
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(remove_if_there(Path::new("")).is_ok() && remove_if_there(Path::new("/dev/null/x")).is_err());
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::target_table;
 use super::together::{self, add_together};
 use super::unique::add_unique;
 use super::units::{self, Fitted, Unit, Units};
-use crate::compare::{Ceiling, Comparison, LayerFit, baselines, ceilings, compare_layer};
+use crate::compare::{Ceiling, Comparison, LayerFit, LayerScores, baselines, ceilings, compare_layer};
 use crate::compute::cpu::{self, single_threaded_blas};
 use crate::compute::device::Offload;
 use crate::encoding::AlphaGrid;
@@ -88,7 +88,7 @@ pub fn compare(
     cache: Option<&StateCache>,
     watch: &dyn Watch,
 ) -> std::result::Result<Finished, Problems> {
-    apart(&plan, to.out)?;
+    apart(&plan, to.out, cache)?;
     to.check()?;
     let mut clock = Clock::start();
     let mut prepared = prepare(plan, watch)?;
@@ -284,12 +284,15 @@ pub(super) fn fit_layer(
     (checkpoint, layer): (usize, Layer),
     watch: &dyn Watch,
 ) -> Result<Fitted> {
-    let (pooled, extraction) = states.layer(checkpoint, layer)?;
-    let features = layer_features(prepared, checkpoint, &pooled)?;
-    let space = fit_space(prepared, &features, watch)?;
-    let measured = wanted.of(prepared, &features, &space)?;
-    let layer_zero = audit::layer_zero(prepared, checkpoint, std::slice::from_ref(&*pooled));
-    Ok(Fitted { space, measured, extraction, layer_zero })
+    let fit = || {
+        let (pooled, extraction) = states.layer(checkpoint, layer)?;
+        let features = layer_features(prepared, checkpoint, &pooled)?;
+        let space = fit_space(prepared, &features, watch)?;
+        let measured = wanted.of(prepared, &features, &space)?;
+        let layer_zero = audit::layer_zero(prepared, checkpoint, std::slice::from_ref(&*pooled));
+        Ok(Fitted { space, measured, extraction, layer_zero })
+    };
+    fit().map_err(|e: Error| e.computing(layer_name(prepared, checkpoint, layer)))
 }
 
 /// Fits every layer of every checkpoint that was not fitted before. Layers are independent and run on all threads; results
@@ -303,10 +306,11 @@ fn fit_all(
 ) -> Result<Results> {
     let labels: Vec<String> = prepared.checkpoints.iter().map(|c| c.checkpoint.record().label.clone()).collect();
     let mut layers: Vec<Layer> = prepared.checkpoints.iter().flat_map(|c| c.layers.iter().copied()).collect();
-    let total = layers.len();
     layers.sort_unstable();
     layers.dedup();
-    watch.begin("encoding models", "fits", total as u64 + 2);
+    let places: Vec<(usize, Layer)> =
+        layers.iter().flat_map(|layer| of_layer(prepared, *layer).map(|checkpoint| (checkpoint, *layer))).collect();
+    watch.begin("encoding models", "fits", places.len() as u64 + 2);
     let baseline = fit_space(prepared, &prepared.confounds, watch)?;
     watch.advance(1);
     let oasm = fit_space(prepared, &features::oasm(&prepared.stimuli, &prepared.ids), watch)?;
@@ -330,47 +334,42 @@ fn fit_all(
     write_parquet_batches(&folder.join("predictions.parquet"), |append| {
         append(&outputs::prediction_rows(prepared, features::CONFOUNDS, None, &baseline.predictions))?;
         append(&outputs::prediction_rows(prepared, features::OASM, None, &oasm.predictions))?;
-        for chunk in layers.chunks(threads) {
-            // As many layers as threads at a time: predictions of the others do not wait in memory.
-            let done: Result<Vec<_>> = chunk
+        // As many fits as threads at a time: predictions, by far the largest part of a fit, do not wait in memory.
+        for chunk in places.chunks(threads) {
+            let done: Result<Vec<Fitted>> = chunk
                 .par_iter()
-                .map(|layer| {
-                    let layer = *layer;
-                    let fitted: Result<Vec<(usize, Fitted)>> = of_layer(prepared, layer)
-                        .map(|checkpoint| {
-                            let place = (checkpoint, layer);
-                            let fitted = units.of(Unit::Fit(checkpoint, layer), || {
-                                fit_layer(prepared, states, &wanted, place, watch)
-                            })?;
-                            watch.advance(1);
-                            Ok((checkpoint, fitted))
-                        })
-                        .collect();
-                    let fitted = fitted?;
-                    let named: Vec<_> = fitted.iter().map(|(c, f)| (labels[*c].as_str(), &f.space.fit)).collect();
-                    let compared =
-                        compare_layer(layer, &named, &bases, &baseline.fit, score, &prepared.targets, &resamples);
-                    Ok((layer, fitted, compared))
+                .map(|place| {
+                    let fitted = units
+                        .of(Unit::Fit(place.0, place.1), || fit_layer(prepared, states, &wanted, *place, watch))?;
+                    watch.advance(1);
+                    Ok(fitted)
                 })
                 .collect();
-            for (layer, fitted, compared) in done? {
-                comparison.add_layer(compared);
-                for (checkpoint, one) in fitted {
-                    let (space, more) = (one.space, one.measured);
-                    let label = &labels[checkpoint];
-                    extraction[checkpoint].get_or_insert(one.extraction);
-                    layer_zero.extend(one.layer_zero);
-                    edges.add(format!("layer {layer} of {label}"), &space);
-                    append(&outputs::prediction_rows(prepared, label, Some(layer), &space.predictions))?;
-                    fits[checkpoint].layers.push((layer, space.fit));
-                    grids.push((checkpoint, layer, space.grids));
-                    comparison.metrics.extend(more.iter().map(|m| m.point(label, layer)));
-                    measured.push((label.clone(), layer, more));
-                }
+            for ((checkpoint, layer), one) in chunk.iter().copied().zip(done?) {
+                let (space, more) = (one.space, one.measured);
+                let label = &labels[checkpoint];
+                extraction[checkpoint].get_or_insert(one.extraction);
+                layer_zero.extend(one.layer_zero);
+                edges.add(format!("layer {layer} of {label}"), &space);
+                append(&outputs::prediction_rows(prepared, label, Some(layer), &space.predictions))?;
+                fits[checkpoint].layers.push((layer, space.fit));
+                grids.push((checkpoint, layer, space.grids));
+                comparison.metrics.extend(more.iter().map(|m| m.point(label, layer)));
+                measured.push((label.clone(), layer, more));
             }
         }
         Ok(())
     })?;
+    let compared: Vec<LayerScores> = layers
+        .par_iter()
+        .map(|layer| {
+            let at_layer = |c: &CheckpointFits| c.layers.iter().position(|(l, _)| l == layer);
+            let named = fits.iter().filter_map(|c| Some((c.label.as_str(), &c.layers[at_layer(c)?].1)));
+            let named: Vec<(&str, &LayerFit)> = named.collect();
+            compare_layer(*layer, &named, &bases, &baseline.fit, score, &prepared.targets, &resamples)
+        })
+        .collect();
+    compared.into_iter().for_each(|layer| comparison.add_layer(layer));
     watch.end();
     add_unique(prepared, (states, units), &baseline.fit, &mut fits, &mut comparison, &resamples, watch)?;
     add_together(prepared, (states, units), &grids, &baseline.fit, &mut comparison, &resamples, watch)?;
@@ -429,7 +428,12 @@ fn of_layer(prepared: &Prepared, layer: Layer) -> impl Iterator<Item = usize> {
 
 /// One layer of a checkpoint as features of the rows.
 pub(super) fn layer_features(prepared: &Prepared, checkpoint: usize, pooled: &Pooled) -> Result<FeatureSpace> {
-    let open = &prepared.checkpoints[checkpoint].checkpoint;
-    let name = format!("layer {} of {}", pooled.layer, open.record().label);
-    prepared.design.space(name, Arc::clone(&prepared.ids), &pooled.vectors, open.width())
+    let name = layer_name(prepared, checkpoint, pooled.layer);
+    let width = prepared.checkpoints[checkpoint].checkpoint.width();
+    prepared.design.space(name, Arc::clone(&prepared.ids), &pooled.vectors, width)
+}
+
+/// What a layer of a checkpoint is called in messages.
+pub(super) fn layer_name(prepared: &Prepared, checkpoint: usize, layer: Layer) -> String {
+    format!("layer {layer} of {}", prepared.checkpoints[checkpoint].checkpoint.record().label)
 }

@@ -8,7 +8,7 @@ use super::units::{Resume, identity};
 use crate::encoder::Place;
 use crate::error::{Code, Error, Problems, Result};
 use crate::record::RunRecord;
-use crate::store::{RECORD, RunDir, UnitFolder, UnitsPlan, differences};
+use crate::store::{RECORD, RunDir, StateCache, UnitFolder, UnitsPlan, default_cache_folder, differences};
 use crate::study::Plan;
 
 /// Where results go.
@@ -82,25 +82,33 @@ impl Destination<'_> {
     }
 }
 
-/// The output must not lie inside an input, nor an input inside the output.
-pub(super) fn apart(plan: &Plan, out: &Path) -> Result<()> {
+/// The output must not lie inside an input or the cache, nor one of these inside the output.
+pub(super) fn apart(plan: &Plan, out: &Path, cache: Option<&StateCache>) -> Result<()> {
     let full = |p: &Path| p.canonicalize().ok();
     let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Some(target) = full(parent).and_then(|p| Some(p.join(out.file_name()?))) else { return Ok(()) };
-    let clash = |input: &Path| {
-        Err(Error::new(Code::Od03, out.display(), format!("overlaps with the input {}", input.display()))
+    let clash = |what: &str, other: &Path| {
+        Err(Error::new(Code::Od03, out.display(), format!("overlaps with the {what} {}", other.display()))
             .expected("an output directory of its own"))
     };
+    let overlaps = |folder: &Path| full(folder).is_some_and(|f| target.starts_with(&f) || f.starts_with(&target));
     for checkpoint in &plan.checkpoints {
         if let Place::Folder(folder) = &checkpoint.source.place
-            && full(folder).is_some_and(|f| target.starts_with(&f) || f.starts_with(&target))
+            && overlaps(folder)
         {
-            return clash(folder);
+            return clash("input", folder);
         }
     }
     for file in [&plan.study_path, &plan.stimuli_path] {
         if full(file).is_some_and(|f| f.starts_with(&target)) {
-            return clash(file);
+            return clash("input", file);
+        }
+    }
+    // Whoever clears the user's cache clears it whatever a run was told to use.
+    let usual = default_cache_folder().ok();
+    for folder in cache.map(StateCache::root).into_iter().chain(usual.as_deref()) {
+        if overlaps(folder) {
+            return clash("cache", folder);
         }
     }
     Ok(())

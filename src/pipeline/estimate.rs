@@ -178,11 +178,12 @@ fn encoding_bytes(prepared: &Prepared) -> u64 {
     let layers: u64 = prepared.checkpoints.iter().map(|c| c.layers.len() as u64).sum::<u64>() + 1;
     let targets = (prepared.subjects.len() * prepared.targets.len()) as u64;
     let rows = prepared.stimuli.len() as u64;
-    // Per thread: features as given and sorted, predictions of each checkpoint's layer; once more as a table's columns.
+    // Per thread: features as given and sorted, predictions of one layer. Those of both baselines, and of one layer as a
+    // table's columns, twice as wide for being optional.
     let width = prepared.checkpoints.iter().map(|c| c.checkpoint.width()).max().unwrap_or(0) as u64;
     let predictions = rows * targets * 8;
     let engine = sizes(prepared, width as usize).map(|s| s.inner_sets() as u64 * s.factor_bytes(2)).max().unwrap_or(0);
-    let at_work = threads * (3 * rows * width * 8 + engine + predictions * prepared.checkpoints.len() as u64);
+    let at_work = threads * (3 * rows * width * 8 + engine + predictions);
     let draws = threads * (BOOTSTRAP_DRAWS * prepared.targets.len() * 8) as u64 * 3;
-    states + 2 * responses + at_work + 2 * predictions + draws + layers * targets * SCORE_BYTES
+    states + 2 * responses + at_work + 4 * predictions + draws + layers * targets * SCORE_BYTES
 }

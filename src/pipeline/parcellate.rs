@@ -381,10 +381,8 @@ fn run(
     let text = serde_json::to_vec_pretty(&record)
         .map_err(|e| Error::new(Code::Io01, file.display(), format!("cannot be written: {e}")).source(e))?;
     atomic::write(&new(&file), &text)?;
-    // The record of earlier results must not vouch for new ones.
-    if file.exists() {
-        std::fs::remove_file(&file).map_err(|e| atomic::write_error(&file, "replacing", e))?;
-    }
+    // The record of earlier results must not vouch for new ones. Another process may be about to write the same.
+    disk::remove_if_there(&file).map_err(|e| atomic::write_error(&file, "replacing", e))?;
     for path in [&array, &table, &file] {
         disk::rename(&new(path), path).map_err(|e| atomic::write_error(path, "renaming to", e))?;
     }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::states::{Extraction, Pooled, Wanted, extract_wanted};
 use crate::compute::device::Offload;
@@ -49,7 +50,7 @@ pub(super) struct Parts {
 #[derive(Debug)]
 pub(super) struct Places {
     /// The tokens of every distinct context.
-    pub tokens: Vec<Tokens>,
+    pub tokens: Arc<Vec<Tokens>>,
     /// For each context the tokens that its vectors are the means of.
     wanted: Vec<Vec<Vec<usize>>>,
     /// For each part its context and its vector there.
@@ -266,7 +267,7 @@ impl Parts {
                 format!("{label:?} is bidirectional: in context {context} the vectors of words depend on the words behind them; causal:N does not let them"),
             ));
         }
-        Ok(Places { tokens, wanted, vector_of, warnings })
+        Ok(Places { tokens: Arc::new(tokens), wanted, vector_of, warnings })
     }
 
     fn place(&self, part: &Part) -> String {

@@ -85,8 +85,8 @@ pub struct Prepared {
 pub struct OpenCheckpoint {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
-    /// The distinct texts, or the contexts of their parts.
-    pub tokens: Vec<Tokens>,
+    /// The distinct texts, or the contexts of their parts; checkpoints with one tokenizer hold them in common.
+    pub tokens: Arc<Vec<Tokens>>,
     /// Where the parts stand in them, when parts get vectors.
     pub(super) places: Option<Places>,
     /// The layers that are scored.
@@ -216,7 +216,8 @@ pub fn prepare(mut plan: Plan, watch: &dyn Watch) -> std::result::Result<Prepare
     let mut left_out = Vec::new();
     for spec in &plan.checkpoints {
         let before = (found.problems.len(), found.warnings.len());
-        checkpoints.extend(open(spec, stimuli.as_ref().zip(design.as_ref()), &plan, &mut found));
+        let opened = open(spec, stimuli.as_ref().zip(design.as_ref()), &plan, &checkpoints, &mut found);
+        checkpoints.extend(opened);
         // Without what others are compared with there would be nothing to say of them; nor of one alone.
         let is_spare = plan.checkpoints.len() > 1 && !plan.is_base(&spec.label);
         if plan.keep_going && is_spare && found.problems.len() > before.0 {
@@ -302,13 +303,22 @@ fn open(
     spec: &CheckpointSpec,
     texts: Option<(&Stimuli, &Design)>,
     plan: &Plan,
+    before: &[OpenCheckpoint],
     found: &mut Findings,
 ) -> Option<OpenCheckpoint> {
-    let checkpoint = found.keep(Checkpoint::open(spec))?;
+    let mut checkpoint = found.keep(Checkpoint::open(spec))?;
     found.warnings.extend(checkpoint.record().warnings.iter().cloned());
     let layers = found.keep(plan.layers.resolve(checkpoint.n_layers(), &spec.label));
     let (stimuli, design) = texts?;
-    let (tokens, places) = tokenize(&checkpoint, stimuli, design, plan, found)?;
+    let (mut tokens, mut places) = tokenize(&checkpoint, stimuli, design, plan, found)?;
+    let tokenizer = |one: &Checkpoint| one.record().tokenizer_sha256;
+    if let Some(other) = before.iter().find(|other| tokenizer(&other.checkpoint) == tokenizer(&checkpoint)) {
+        checkpoint.share_tokenizer(&other.checkpoint);
+        if tokens == other.tokens {
+            tokens = Arc::clone(&other.tokens);
+            places.iter_mut().for_each(|places| places.tokens = Arc::clone(&tokens));
+        }
+    }
     Some(OpenCheckpoint { checkpoint, tokens, places, layers: layers? })
 }
 
@@ -319,17 +329,17 @@ fn tokenize(
     design: &Design,
     plan: &Plan,
     found: &mut Findings,
-) -> Option<(Vec<Tokens>, Option<Places>)> {
+) -> Option<(Arc<Vec<Tokens>>, Option<Places>)> {
     if let Some(parts) = &design.parts {
         let mut places = found.keep(parts.places(checkpoint, plan.long_text))?;
         found.warnings.append(&mut places.warnings);
-        return Some((places.tokens.clone(), Some(places)));
+        return Some((Arc::clone(&places.tokens), Some(places)));
     }
     let names = first_names(stimuli);
     let tokens = found.keep(checkpoint.tokenize_long(&stimuli.distinct_texts().0, &names, plan.long_text))?;
     found.warnings.extend(checkpoint.long_texts(&tokens, &names));
     found.warnings.extend(checkpoint.unknown_texts(&tokens, &names));
-    Some((tokens, None))
+    Some((Arc::new(tokens), None))
 }
 
 /// Leaves out subjects none of whose targets varies: their file is damaged, and the others' need not suffer.

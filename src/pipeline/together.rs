@@ -64,6 +64,9 @@ pub(super) fn together_fit(
             weights.lock().unwrap_or_else(PoisonError::into_inner).push((one.number, (folds * targets) as f64, sums));
             Ok(mixed.fit)
         }
+    })
+    .map_err(|e| {
+        e.computing(format!("all layers of {}", prepared.checkpoints[checkpoint].checkpoint.record().label))
     })?;
     let mut found = weights.into_inner().unwrap_or_else(PoisonError::into_inner);
     // Sums do not depend on which fit was ready first.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::compare::layer_features;
+use super::compare::{layer_features, layer_name};
 use super::fit::fit_joint;
 use super::gather::States;
 use super::outputs::CheckpointFits;
@@ -70,4 +70,5 @@ pub(super) fn joint_fit(
     let (pooled, _) = states.layer(checkpoint, layer)?;
     let features = layer_features(prepared, checkpoint, &pooled)?;
     fit_joint(prepared, &features, &prepared.confounds, watch)
+        .map_err(|e| e.computing(format!("{} and the confounds", layer_name(prepared, checkpoint, layer))))
 }

@@ -15,6 +15,7 @@ use crate::ids::Digest;
 use crate::io::atomic::{place, write_error};
 use crate::io::binary::{Binary, seal, unseal};
 use crate::io::disk;
+use crate::store::kept::is_hex;
 
 /// Folder of the entries; a change of their format takes a new one.
 const BUCKET: &str = "states-1";
@@ -55,6 +56,11 @@ impl StateCache {
     /// Where entries are kept.
     pub fn folder(&self) -> &Path {
         &self.bucket
+    }
+
+    /// The folder that was given, in which entries have one of their own.
+    pub fn root(&self) -> &Path {
+        self.bucket.parent().unwrap_or(&self.bucket)
     }
 
     fn path(&self, key: Digest) -> PathBuf {
@@ -100,10 +106,11 @@ impl StateCache {
         self.unwritten.load(Ordering::Relaxed)
     }
 
-    /// All entries: path, bytes, time of last use.
+    /// All entries: path, bytes, time of last use. Files of other names, and in other folders, are somebody else's.
     fn entries(&self) -> Vec<(PathBuf, u64, SystemTime)> {
         let mut all = Vec::new();
-        for folder in fs::read_dir(&self.bucket).into_iter().flatten().flatten() {
+        let named = |entry: &fs::DirEntry, digits: usize| is_hex(entry.file_name().to_str(), digits);
+        for folder in fs::read_dir(&self.bucket).into_iter().flatten().flatten().filter(|f| named(f, 2)) {
             for entry in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
                 let Ok(meta) = entry.metadata() else { continue };
                 let used = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -112,6 +119,9 @@ impl StateCache {
                     if age > STALE_SECONDS {
                         fs::remove_file(entry.path()).ok();
                     }
+                    continue;
+                }
+                if !named(&entry, 64) || !meta.is_file() {
                     continue;
                 }
                 all.push((entry.path(), meta.len(), used));
@@ -163,10 +173,7 @@ impl StateCache {
     pub fn clear(&self) -> Result<CacheContent> {
         let content = self.content();
         for (path, _, _) in self.entries() {
-            match fs::remove_file(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(write_error(&path, "removing", e)),
-                _ => {}
-            }
+            disk::remove_if_there(&path).map_err(|e| write_error(&path, "removing", e))?;
         }
         Ok(content)
     }
@@ -239,6 +246,24 @@ mod tests {
         }
         fs::write(&path, &whole[..5]).unwrap();
         assert_eq!(cache.verify(), CacheContent { entries: 0, bytes: 0, damaged: 1 });
+    }
+
+    #[test]
+    fn files_of_others_are_neither_counted_nor_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = StateCache::open(dir.path(), 0);
+        cache.put(key(1), &[1.0]);
+        let name = "0a".repeat(32);
+        let others = ["run/scores.csv", "0a/notes.txt", &format!("run/{name}"), &format!("0a/{name}.bin")];
+        for other in others {
+            let path = cache.folder().join(other);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "precious").unwrap();
+        }
+        assert_eq!((cache.content().entries, cache.verify().damaged), (1, 0));
+        cache.trim();
+        assert_eq!((cache.content().entries, cache.clear().unwrap().entries), (0, 0));
+        assert!(others.iter().all(|other| cache.folder().join(other).exists()));
     }
 
     #[test]

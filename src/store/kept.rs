@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::io::atomic::write_error;
+use crate::io::disk;
 
 /// A kind of what is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ const KINDS: [Kind; 4] = [
     ("fetched atlases", "atlases", |name, folder| folder && !name.starts_with('.'), true),
 ];
 
-fn is_hex(name: Option<&str>, digits: usize) -> bool {
+pub(super) fn is_hex(name: Option<&str>, digits: usize) -> bool {
     name.is_some_and(|name| name.len() == digits && name.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
@@ -52,11 +53,7 @@ pub fn clear_kept(root: &Path) -> Result<Vec<Kept>> {
     let found = kept(root);
     for kind in KINDS.iter().filter(|kind| !kind.3) {
         for path in entries(root, kind) {
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            match removed {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(write_error(&path, "removing", e)),
-                _ => {}
-            }
+            disk::remove_if_there(&path).map_err(|e| write_error(&path, "removing", e))?;
         }
     }
     Ok(found)

@@ -42,6 +42,14 @@ pub fn files(folder: &Path) -> Files {
     found
 }
 
+/// Files of a run that hold times, which no two runs share.
+pub const TIMED: [&str; 3] = ["run.json", "report.html", "report.md"];
+
+/// What a run writes, but for the files that hold times.
+pub fn results(folder: &Path) -> Files {
+    files(folder).into_iter().filter(|(name, _)| !TIMED.contains(&name.as_str())).collect()
+}
+
 /// One input and what came of it.
 pub struct Observed<'a> {
     /// `KIND/CODE-SLUG`.

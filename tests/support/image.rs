@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -167,6 +168,14 @@ impl TinyRun {
 
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), content).unwrap();
+    }
+
+    /// `parcellate` of a run, without a cache.
+    pub fn parcellate(&self, bold: &str, out: &str) -> Command {
+        let mut command = super::brainscore();
+        command.args(["parcellate", "--no-cache", "--threads", "2", "--atlas"]).arg(self.path("atlas.nii"));
+        command.arg("--out").arg(self.path(out)).arg(self.path(bold));
+        command
     }
 
     /// Overwrites bytes of a file.

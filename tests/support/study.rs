@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -58,6 +59,14 @@ impl TinyStudy {
         let mut config = config();
         config[key] = value;
         self.write("model/config.json", config.to_string());
+    }
+
+    /// `compare` of the model, labelled `m`, into `out`.
+    pub fn compare(&self, out: &str, flags: &[&str]) -> Command {
+        let mut command = super::brainscore();
+        command.arg("compare").arg(format!("m={}", self.path("model").display())).args(flags);
+        command.arg("--study").arg(self.path("study.toml")).arg("--out").arg(self.path(out));
+        command
     }
 
     /// Writes model.safetensors.

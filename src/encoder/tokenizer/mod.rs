@@ -4,6 +4,7 @@
 mod vocabulary;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::long::Window;
 use crate::error::{Code, Error, Result, contained};
@@ -33,7 +34,7 @@ pub struct Tokenizer {
     path: PathBuf,
     /// Which files it was made from.
     files: Vec<(PathBuf, Digest)>,
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
 }
 
 impl Tokenizer {
@@ -64,12 +65,19 @@ impl Tokenizer {
         inner
             .with_truncation(None)
             .map_err(|e| Error::new(Code::Tk01, path.display(), format!("cannot be used: {e}")))?;
-        Ok(Tokenizer { path, files, inner })
+        Ok(Tokenizer { path, files, inner: Arc::new(inner) })
     }
 
     /// SHA-256 of the file; of several files that of the lines `SHA-256  name`.
     pub fn digest(&self) -> Digest {
         digest_of_files(&self.files)
+    }
+
+    /// Holds its vocabulary in common with another tokenizer of the same family that was made from the same bytes.
+    pub fn share(&mut self, other: &Tokenizer) {
+        if self.digest() == other.digest() {
+            self.inner = Arc::clone(&other.inner);
+        }
     }
 
     /// The token for what the vocabulary lacks; byte-level vocabularies lack nothing.

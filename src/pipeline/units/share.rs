@@ -59,7 +59,7 @@ pub fn share(
     cache: Option<&StateCache>,
     watch: &dyn Watch,
 ) -> std::result::Result<Shared, Problems> {
-    apart(&plan, to.out)?;
+    apart(&plan, to.out, cache)?;
     to.check()?;
     let mut prepared = prepare(plan, watch)?;
     let tokens: Vec<String> = tokens(&prepared).into_iter().map(|token| token.name).collect();

@@ -73,6 +73,6 @@ pub fn brain(scene: &BrainScene<'_>) -> Result<Figure> {
     }
     let image = raster::encode(underlay.width, underlay.height, &underlay.rgb)?;
     let svg = svg::finish_over(&drawn, size, &title, &alt, &image);
-    let png = raster::png_over(size, Some(&underlay), |area| words.paint(area))?;
+    let png = raster::png_over(size, &underlay, |area| words.paint(area))?;
     Ok(Figure { svg, png, alt: scene.alt.to_owned(), points: Vec::new() })
 }
