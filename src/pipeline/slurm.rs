@@ -87,7 +87,7 @@ pub fn slurm(
             plain_word(flag, value)?;
         }
     }
-    apart(&plan, to.out)?;
+    apart(&plan, to.out, None)?;
     to.check()?;
     let mut prepared = prepare(plan, watch)?;
     let estimate = estimate(&prepared);
