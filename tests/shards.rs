@@ -178,8 +178,8 @@ fn job_scripts_do_what_they_say() {
     assert!(status == Some(2) && text.contains("[FL-02]"), "{text}");
     let (status, text) = run(&mut command(&study, "slurm", "out", &["--mem", "2G", "--partition", "other"]));
     assert!(status == Some(0) && text.contains("is finished") && !study.read("out.slurm/array.sh").contains("other"));
-    let (status, text) = run(&mut command(&study, "slurm", "study.toml", &[]));
-    assert!(status == Some(4) && text.contains("[OD-02]") && !study.path("study.toml.slurm").exists(), "{text}");
+    let (status, text) = run(&mut command(&study, "slurm", "responses.csv", &[]));
+    assert!(status == Some(4) && text.contains("[OD-02]") && !study.path("responses.csv.slurm").exists(), "{text}");
     let (status, text) = run(&mut command(&study, "slurm", "model/out", &[]));
     assert!(status == Some(2) && text.contains("[OD-03]") && !study.path("model/out.slurm").exists(), "{text}");
 }
