@@ -64,8 +64,8 @@ impl TinyStudy {
     /// `compare` of the model, labelled `m`, into `out`.
     pub fn compare(&self, out: &str, flags: &[&str]) -> Command {
         let mut command = super::brainscore();
-        command.arg("compare").arg(format!("m={}", self.path("model").display())).args(flags);
-        command.arg("--study").arg(self.path("study.toml")).arg("--out").arg(self.path(out));
+        command.arg("compare").arg(format!("m={}", self.path("model").display()));
+        command.arg("--study").arg(self.path("study.toml")).arg("--out").arg(self.path(out)).args(flags);
         command
     }
 
