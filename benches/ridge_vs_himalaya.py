@@ -56,6 +56,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("peers"); p.add_argument("--cases", default="abcde"); p.add_argument("--repeat", type=int, default=5)
     p.add_argument("--layers", type=int); p.add_argument("--all", action="store_true", help="time all four himalaya estimators once, and in every round those within a third of the fastest")
+    p.add_argument("--precisions", default="single,mixed", help="ours");
     p.add_argument("--work"); p.add_argument("--binary", default="target/release/examples/fit_arrays"); a = p.parse_args()
     speed = rates(); print(f"sgemm {speed[0] / 1e9:.0f}, dgemm {speed[1] / 1e9:.0f} GFLOP/s on one thread", flush=True)
     for case in a.cases:
@@ -66,7 +67,7 @@ def main():
             make = f"import runpy,sys;m=runpy.run_path(sys.argv[1]);import numpy as np;from argparse import Namespace as N;s=N(**{dict(sizes, folds=5)!r});X,Y,f,al=m['data'](s);d=sys.argv[2];[np.save(f'{{d}}/x_{{i}}.npy',x) for i,x in enumerate(X)];[np.save(f'{{d}}/y_{{i}}.npy',y) for i,y in enumerate(Y)];np.save(f'{{d}}/fold.npy',f);np.save(f'{{d}}/alphas.npy',al)"
             subprocess.run([sys.executable, "-c", make, a.peers, folder], check=True)
             names = [best] if not a.all else [f"himalaya-{k}-{b}" for k in ("ridge", "kernel") for b in ("numpy", "torch")]
-            times = {n: [] for n in ["single", "mixed", *names]}
+            times = {n: [] for n in [*a.precisions.split(","), *names]}
             scores, memory = {}, {}
             for turn in range(a.repeat):
                 first = min((times[n][0] for n in names if times[n]), default=0.0)
@@ -83,7 +84,7 @@ def main():
         fastest = min(names, key=middle.get)
         for name in times:
             print(f"{case} {name:22s} {middle[name]:8.3f} s ({min(times[name]):.3f}-{max(times[name]):.3f}, {len(times[name])} rounds)  x{middle[fastest] / middle[name]:.2f}"
-                  + (f"  floor {floor(sizes, name, speed):.3f} s = {100 * floor(sizes, name, speed) / middle[name]:.0f} %" if name in ("single", "mixed") else "")
+                  + (f"  floor {floor(sizes, name, speed):.3f} s = {100 * floor(sizes, name, speed) / middle[name]:.0f} %" if name not in names else "")
                   + f"  cod {scores[name][0]:.5f} r {scores[name][1]:.5f}  peak {memory[name]} MB", flush=True)
 
 if __name__ == "__main__":
