@@ -174,6 +174,10 @@ fn job_scripts_do_what_they_say() {
     for place in [study.dir.path(), Path::new("/"), &here, &study.path("out.slurm")] {
         assert!(!place.join("owned").exists(), "a name was obeyed in {}", place.display());
     }
+    let output = command(&study, "slurm", "told", &["--json", "--shards", "2"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(told["shards"] == 2 && told["complete"] == false && told["array_job"].is_null(), "{told}");
+    assert!(Path::new(told["array"].as_str().unwrap()).is_file(), "{told}");
     let (status, text) = run(&mut command(&study, "slurm", "two", &["--partition", "a b"]));
     assert!(status == Some(2) && text.contains("[FL-02]"), "{text}");
     let (status, text) = run(&mut command(&study, "slurm", "out", &["--mem", "2G", "--partition", "other"]));

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
+
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::compute::cpu::peak_memory;
 use crate::error::{Code, Error, Result};
@@ -89,21 +91,9 @@ fn memory() -> String {
     peak_memory().map_or(String::new(), |bytes| format!(", {} MiB of memory at most", bytes >> 20))
 }
 
-/// `2026-11-22T03:14:15Z`. The calendar of days since 1970 is that of Howard Hinnant's `civil_from_days`: years begin in March, so
-/// that the odd day comes last.
+/// `2026-11-22T03:14:15Z`.
 fn utc(time: SystemTime) -> String {
-    // A clock before 1970 is wrong anyway.
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + 400 * era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]
@@ -111,14 +101,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_utc() {
-        let at = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00Z");
-        assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(at(951_868_800), "2000-03-01T00:00:00Z");
+    fn times_are_utc_to_the_second() {
+        let at = |seconds: u64| utc(std::time::UNIX_EPOCH + std::time::Duration::from_millis(seconds * 1000 + 7));
         assert_eq!(at(1_795_317_255), "2026-11-22T03:14:15Z");
-        assert_eq!(at(4_107_542_399), "2100-02-28T23:59:59Z");
-        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z");
     }
 }

@@ -1,5 +1,7 @@
 use std::process;
 
+use serde_json::{Value, json};
+
 use crate::error::{Code, Error, Problems};
 use crate::pipeline::{self, Destination, Resume, SlurmScripts, SlurmSpec};
 
@@ -77,12 +79,20 @@ pub(super) fn run(args: &SlurmArgs) -> Result<(), Problems> {
     };
     let resume = Resume { wanted: true, ..Resume::default() };
     let to = Destination { out: &compare.out, overwrite: compare.overwrite, resume };
-    let Some(scripts) = pipeline::slurm(plan, &to, &spec, &Progress::new())? else {
+    let scripts = pipeline::slurm(plan, &to, &spec, &Progress::new())?;
+    if let Some(scripts) = &scripts {
+        warnings(&scripts.warnings);
+        warnings(&scripts.left_out);
+    }
+    let jobs = scripts.as_ref().filter(|_| args.submit).map(submit).transpose()?;
+    if compare.shared.json {
+        say(&as_json(scripts.as_ref(), jobs.as_ref()).to_string());
+        return Ok(());
+    }
+    let Some(scripts) = scripts else {
         say(&finished(&compare.out));
         return Ok(());
     };
-    warnings(&scripts.warnings);
-    warnings(&scripts.left_out);
     say(&format!(
         "{}: {} shards on {} threads, {} MiB and {} each, then a merge",
         scripts.folder.display(),
@@ -91,12 +101,31 @@ pub(super) fn run(args: &SlurmArgs) -> Result<(), Problems> {
         scripts.memory_mib,
         scripts.time
     ));
-    if args.submit {
-        return Ok(submit(&scripts)?);
+    match jobs {
+        Some(Jobs { array, merge }) => say(&format!("submitted: array job {array}, merge job {merge}")),
+        None => {
+            say(&format!("submit: sbatch {}", scripts.array.display()));
+            say(&format!("then:   sbatch --dependency=afterok:JOB {}", scripts.merge.display()));
+        }
     }
-    say(&format!("submit: sbatch {}", scripts.array.display()));
-    say(&format!("then:   sbatch --dependency=afterok:JOB {}", scripts.merge.display()));
     Ok(())
+}
+
+/// What was written and submitted, for programs; nothing was where the output is there already.
+fn as_json(scripts: Option<&SlurmScripts>, jobs: Option<&Jobs>) -> Value {
+    let Some(scripts) = scripts else { return json!({"complete": true}) };
+    json!({
+        "complete": false, "array": scripts.array, "merge": scripts.merge, "shards": scripts.shards,
+        "memory_mib": scripts.memory_mib, "time": scripts.time,
+        "array_job": jobs.map(|j| &j.array), "merge_job": jobs.map(|j| &j.merge),
+        "left_out": scripts.left_out, "warnings": scripts.warnings,
+    })
+}
+
+/// The ids of submitted jobs.
+struct Jobs {
+    array: String,
+    merge: String,
 }
 
 /// Flags before the name of the command, which belong to all commands: those with a value.
@@ -127,7 +156,7 @@ fn compared(arguments: Vec<String>) -> Vec<String> {
     kept
 }
 
-fn submit(scripts: &SlurmScripts) -> Result<(), Error> {
+fn submit(scripts: &SlurmScripts) -> Result<Jobs, Error> {
     let array = sbatch(&[scripts.array.as_os_str()])?;
     let dependency = format!("--dependency=afterok:{array}");
     let merge = sbatch(&[dependency.as_ref(), scripts.merge.as_os_str()]).map_err(|e| {
@@ -136,8 +165,7 @@ fn submit(scripts: &SlurmScripts) -> Result<(), Error> {
             "The array job {array} is submitted. Submit the merge: {by_hand}; or cancel it: scancel {array}"
         ))
     })?;
-    say(&format!("submitted: array job {array}, merge job {merge}"));
-    Ok(())
+    Ok(Jobs { array, merge })
 }
 
 /// The id of a job.

@@ -49,19 +49,25 @@ fn bytes_per_target(spaces: usize, folds: usize, rows: usize) -> u64 {
     (8 * (rows * (spaces * (folds + 3) + 4) + folds * spaces * (spaces + 4))) as u64
 }
 
-/// Fits every feature space (rows, features) to `y` (rows, targets) and mixes them; `grids` has the alphas of each space,
-/// a default one widened where it proves too narrow. In memory: [`bytes_per_target`].
+/// What is mixed, and for which responses.
+#[derive(Debug, Clone, Copy)]
+pub struct Stacking<'a> {
+    /// Feature spaces, each (rows, features).
+    pub spaces: &'a [ArrayView2<'a, f64>],
+    /// The alphas of each space; a default grid is widened where it proves too narrow.
+    pub grids: &'a [AlphaGrid],
+    /// Responses (rows, targets).
+    pub y: ArrayView2<'a, f64>,
+    /// The outer folds.
+    pub folds: &'a Folds,
+}
+
+/// Fits every feature space to the responses and mixes them. In memory: [`bytes_per_target`].
 ///
 /// # Errors
 /// As [`engine::fit_blocks`].
-pub fn stack(
-    spaces: &[ArrayView2<'_, f64>],
-    y: ArrayView2<'_, f64>,
-    folds: &Folds,
-    grids: &[AlphaGrid],
-    options: &Options,
-    watch: &dyn Watch,
-) -> Result<Stacked> {
+pub fn stack(of: Stacking<'_>, options: &Options, watch: &dyn Watch) -> Result<Stacked> {
+    let Stacking { spaces, grids, y, folds } = of;
     assert!(!spaces.is_empty() && spaces.len() == grids.len(), "something to mix, and alphas for each");
     assert!(options.sharing.is_none(), "decompositions belong to one feature space");
     let mut fits = Vec::with_capacity(spaces.len());
@@ -125,27 +131,21 @@ pub fn stack(
 ///
 /// # Errors
 /// As [`stack`].
-pub fn stack_in_blocks(
-    spaces: &[ArrayView2<'_, f64>],
-    y: ArrayView2<'_, f64>,
-    folds: &Folds,
-    grids: &[AlphaGrid],
-    options: &Options,
-    watch: &dyn Watch,
-) -> Result<Stacked> {
+pub fn stack_in_blocks(of: Stacking<'_>, options: &Options, watch: &dyn Watch) -> Result<Stacked> {
+    let (rows, targets) = of.y.dim();
     let memory = options.memory.unwrap_or(u64::MAX);
-    let (width, taken) = width(spaces.len(), folds.count(), y.nrows(), y.ncols(), memory);
+    let (width, taken) = width(of.spaces.len(), of.folds.count(), rows, targets, memory);
     let options = Options { memory: options.memory.map(|m| m.saturating_sub(taken)), ..options.clone() };
-    let mut whole: Option<Stacked> = None;
-    for first in (0..y.ncols()).step_by(width.max(1)) {
-        let columns = s![.., first..(first + width).min(y.ncols())];
-        let part = stack(spaces, y.slice(columns), folds, grids, &options, watch)?;
-        match &mut whole {
-            None => whole = Some(part),
-            Some(whole) => whole.beside(part),
-        }
+    let block = |first: usize| {
+        let y = of.y.slice_move(s![.., first..(first + width).min(targets)]);
+        // Every field by name: with `..of` clippy of Rust 1.95 ends in an internal error.
+        stack(Stacking { spaces: of.spaces, grids: of.grids, y, folds: of.folds }, &options, watch)
+    };
+    let mut whole = block(0)?;
+    for first in (width..targets).step_by(width.max(1)) {
+        whole.beside(block(first)?);
     }
-    whole.map_or_else(|| stack(spaces, y, folds, grids, &options, watch), Ok)
+    Ok(whole)
 }
 
 impl Stacked {
@@ -254,7 +254,12 @@ mod tests {
         let grid = AlphaGrid::default();
         let options = Options::default();
         let grids = [grid.clone(), grid.clone()];
-        let found = stack(&[a.view(), b.view()], y.view(), &folds, &grids, &options, &Quiet).unwrap();
+        let found = stack(
+            Stacking { spaces: &[a.view(), b.view()], grids: &grids, y: y.view(), folds: &folds },
+            &options,
+            &Quiet,
+        )
+        .unwrap();
         // 4 folds: per space the outer fits, and the inner training sets twice.
         assert!(found.report.eigendecompositions >= 2 * 2 * 6 && found.report.choices == 2 * 4 * 3);
         assert!(found.report.search_seconds > 0.0 && found.report.mix_seconds > 0.0);

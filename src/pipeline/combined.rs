@@ -5,7 +5,7 @@ use ndarray::{Array2, ArrayView2, Axis, concatenate};
 use super::arrays::{Scored, fit_one};
 use super::bound::Bound;
 use crate::encoding::engine::{Options, Report, Targets};
-use crate::encoding::stacking::{stack, width};
+use crate::encoding::stacking::{Stacking, stack, width};
 use crate::encoding::{AlphaGrid, Combine, Folds, score};
 use crate::error::Result;
 use crate::io::table::{Output, OutputTable};
@@ -98,7 +98,8 @@ impl<'a> Together<'a> {
             for first in (0..targets.columns()).step_by(width) {
                 let columns = first..(first + width).min(targets.columns());
                 let y = targets.read(columns.clone())?;
-                let mixed = stack(&views, y.view(), folds, &grids, options, watch)?;
+                let of = Stacking { spaces: &views, grids: &grids, y: y.view(), folds };
+                let mixed = stack(of, options, watch)?;
                 let mean = mixed.weights.mean_axis(Axis(0)).unwrap_or_default();
                 own.extend(mean.indexed_iter().map(|((space, target), weight)| Weight {
                     response,

@@ -15,7 +15,7 @@ use super::states::Pooled;
 use super::units::{Unit, Units};
 use crate::compare::{Comparison, LayerFit, Paired, compare_layer};
 use crate::encoding::engine::{self, Options};
-use crate::encoding::stacking::stack_in_blocks;
+use crate::encoding::stacking::{Stacking, stack_in_blocks};
 use crate::encoding::{AlphaGrid, Combine, FoldSpec};
 use crate::error::Result;
 use crate::features::FeatureSpace;
@@ -58,7 +58,8 @@ pub(super) fn together_fit(
                 (0..spaces.len()).map(|l| one.x.slice_move(s![.., l * width..(l + 1) * width])).collect();
             let searched: Vec<AlphaGrid> =
                 grids.iter().map(|of| AlphaGrid { given: true, ..of[one.number].clone() }).collect();
-            let mixed = stack_in_blocks(&views, one.y, one.folds, &searched, &options, watch)?;
+            let of = Stacking { spaces: &views, grids: &searched, y: one.y, folds: one.folds };
+            let mixed = stack_in_blocks(of, &options, watch)?;
             let (folds, _, targets) = mixed.weights.dim();
             let sums = mixed.weights.sum_axis(Axis(0)).sum_axis(Axis(1)).to_vec();
             weights.lock().unwrap_or_else(PoisonError::into_inner).push((one.number, (folds * targets) as f64, sums));

@@ -192,8 +192,14 @@ fn alone(parent: &Path, name: &OsStr, target: &Path) -> Result<Lock> {
     }
     let leftovers = [partial(name), format!(".{}.units-", name.to_string_lossy())];
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        // Random letters stand behind the prefix, and nothing else: `.a.units-b.lock` is of an output `a.units-b`.
+        let of_this = |prefix: &String| {
+            let rest = found.to_str().and_then(|name| name.strip_prefix(prefix.as_str()));
+            rest.is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric()))
+        };
         // Without a lock what looks left over may be somebody's work.
-        if lock.is_real() && leftovers.iter().any(|prefix| entry.file_name().to_string_lossy().starts_with(prefix)) {
+        if lock.is_real() && leftovers.iter().any(of_this) {
             fs::remove_dir_all(entry.path()).ok();
         }
     }
@@ -398,6 +404,17 @@ mod tests {
         finish(&target, true, "new").unwrap();
         assert_eq!(fs::read_to_string(target.join(RECORD)).unwrap(), "new");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_output_whose_name_begins_alike_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = RunDir::stage(&dir.path().join("out.units-b"), false).unwrap();
+        let left = dir.path().join(".out.units-x1Y2z3");
+        fs::create_dir(&left).unwrap();
+        finish(&dir.path().join("out"), false, "new").unwrap();
+        assert!(!left.exists() && other.path().exists());
+        other.commit().unwrap();
     }
 
     #[test]

@@ -20,6 +20,11 @@ use crate::stats::permuter::{FlipFamily, RelabelFamily, Tally};
 /// Blocks of columns are never narrower than this.
 pub(super) const FEWEST: usize = 32;
 
+/// Blocks side by side along an axis.
+pub(super) fn join_blocks(axis: usize, parts: &[ArrayView2<'_, f64>]) -> Result<Array2<f64>> {
+    concatenate(Axis(axis), parts).map_err(|e| fault::library("the card", "joining blocks", e))
+}
+
 impl Gpu {
     /// Columns of so many bytes that a block may have: a quarter of the free memory, since two streams work at once and the
     /// next block is copied while one is computed.
@@ -110,7 +115,7 @@ impl Accelerator for Cards {
         let parts =
             self.spread(n, 8 * (n + columns), |gpu, block| gpu.pairwise(rows.slice(s![block, ..]), rows, false))?;
         let views: Vec<ArrayView2<'_, f64>> = parts.iter().map(|p| p.view()).collect();
-        concatenate(Axis(0), &views).map_err(|e| fault::library("the card", "joining blocks", e))
+        join_blocks(0, &views)
     }
 
     fn streams(&self) -> Vec<Arc<dyn Operations>> {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cudarc::driver::{CudaSlice, PushKernelArg};
-use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+use ndarray::{Array2, ArrayView2, s};
 
+use super::accelerator::join_blocks;
 use super::fault;
 use super::gpu::{Gpu, Grid, Lane, extent};
 use super::ridge::flat;
@@ -116,6 +117,6 @@ impl MapSums for Maps {
             held.shaped(block.len(), lane.download(&held.on(&lane, part)?, block.len() * held.columns)?)
         })?;
         let views: Vec<ArrayView2<'_, f64>> = parts.iter().map(|p| p.view()).collect();
-        concatenate(Axis(0), &views).map_err(|e| fault::library("the card", "joining blocks", e))
+        join_blocks(0, &views)
     }
 }

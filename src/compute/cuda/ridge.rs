@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg, ValidAsZeroBits};
-use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+use ndarray::{Array2, ArrayView2, s};
 
-use super::accelerator::FEWEST;
+use super::accelerator::{FEWEST, join_blocks};
 use super::fault;
 use super::gpu::{Gpu, Grid, Lane, NOTHING, extent};
 use crate::compute::cpu::Real;
@@ -340,8 +340,5 @@ impl RidgePath for Path {
 /// Blocks of targets side by side.
 fn joined<'a>(parts: impl Iterator<Item = &'a PathErrors>) -> Result<PathErrors> {
     let (sse, noise): (Vec<_>, Vec<_>) = parts.map(|p| (p.sse.view(), p.noise.view())).unzip();
-    let join = |parts: &[ArrayView2<'_, f64>]| {
-        concatenate(Axis(1), parts).map_err(|e| fault::library("the card", "joining blocks", e))
-    };
-    Ok(PathErrors { sse: join(&sse)?, noise: join(&noise)? })
+    Ok(PathErrors { sse: join_blocks(1, &sse)?, noise: join_blocks(1, &noise)? })
 }

@@ -215,6 +215,10 @@ impl Worker<'_> {
             if !self.take(&token.name)? {
                 continue;
             }
+            // All models need all layers: they run once.
+            if !self.states.holds(checkpoint) {
+                self.states.hold(checkpoint)?;
+            }
             let make = || {
                 let grids = self.grids(checkpoint, tokens)?;
                 let layers = self.states.layers(checkpoint)?;
