@@ -13,16 +13,17 @@ use brainscore::error::Code;
 use brainscore::ids::Digest;
 use brainscore::io::nifti::Reader;
 use brainscore::io::table::Table;
-use brainscore::io::{gifti, npy, pickle, sparse, tar, textgrid};
+use brainscore::io::{gifti, npy, npz, pickle, sparse, tar, textgrid};
 use brainscore::study::StudySpec;
 
 /// A reader by its name. It says whether it read the bytes to their end.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All readers.
-pub const ALL: [Target; 12] = [
+pub const ALL: [Target; 13] = [
     ("nifti", nifti),
     ("npy", npy_array),
+    ("npz", archived_array),
     ("pickle", pickled_array),
     ("tar", archive),
     ("events", events),
@@ -51,6 +52,12 @@ fn nifti(bytes: &[u8]) -> bool {
 
 fn npy_array(bytes: &[u8]) -> bool {
     npy::parse(bytes, Path::new("fuzz.npy")).is_ok()
+}
+
+fn archived_array(bytes: &[u8]) -> bool {
+    let path = Path::new("fuzz.npz");
+    let alone = npz::parse(bytes, path, None).is_ok();
+    npz::parse(bytes, path, Some("y")).is_ok() || alone
 }
 
 fn pickled_array(bytes: &[u8]) -> bool {

@@ -25,7 +25,7 @@ seeds() {
     table) names='-name *.csv -o -name *.tsv' ;;
     study) names='-name *.toml' ;;
     gifti) names='-name *.gii' ;;
-    sparse) names='-name *.npz' ;;
+    sparse | npz) names='-name *.npz' ;;
     textgrid) names='-name *.TextGrid' ;;
     tokenizer) names='-name tokenizer.json' ;;
     *) return 0 ;;

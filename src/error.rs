@@ -121,6 +121,7 @@ codes! {
     Rs07 = "RS-07", Input, "responses and stimuli do not belong together";
     Rs08 = "RS-08", Input, "responses are missing, NaN, infinite or no numbers";
     Rs09 = "RS-09", Input, "every target is constant";
+    Rs10 = "RS-10", Input, "an archive of arrays is damaged, or does not hold one array";
     Rs11 = "RS-11", Input, "a Parquet file cannot be used";
     Rs12 = "RS-12", Input, "there are fewer rows or groups than the folds need";
     Rs13 = "RS-13", Input, "an archive of a run is damaged or lacks a part";

@@ -23,6 +23,7 @@ pub mod error;
 pub mod features;
 pub mod ids;
 pub mod io;
+pub mod missing;
 pub mod pipeline;
 pub mod plot;
 pub mod record;

@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Result, Warning, first_five};
 use crate::features::FeatureSpace;
 use crate::ids::{StimulusId, SubjectId, TargetId};
 use crate::io::table::{Number, Table};
+use crate::missing::{DROP, MissingValues, zero_missing};
 
 /// The name of the subject when there is one averaged response.
 pub const MEAN_SUBJECT: &str = "mean";
@@ -20,6 +21,8 @@ pub struct Responses {
     subject: SubjectId,
     ids: Vec<StimulusId>,
     y: Array2<f64>,
+    /// Per target: how many of its values were missing. Its column holds zeros then.
+    missing: Vec<usize>,
     place: String,
 }
 
@@ -28,12 +31,13 @@ impl Responses {
     ///
     /// # Errors
     /// `RS-02` for no rows or targets, `RS-07` when ids and rows differ in number, `SC-02` for an id that stands twice,
-    /// `RS-08` for values that are not finite.
+    /// `RS-08` for values that are not finite, unless `missing` drops their targets and some are left.
     pub fn new(
         subject: SubjectId,
         ids: Vec<StimulusId>,
-        y: Array2<f64>,
+        mut y: Array2<f64>,
         targets: &[TargetId],
+        missing: MissingValues,
         place: impl Into<String>,
     ) -> Result<Responses> {
         let place = place.into();
@@ -54,24 +58,22 @@ impl Responses {
             )
             .expected("one row per subject and stimulus"));
         }
-        let bad: Vec<String> = y
-            .axis_iter(Axis(1))
-            .zip(targets)
-            .filter_map(|(column, target)| {
-                let n = column.iter().filter(|v| !v.is_finite()).count();
-                (n > 0).then(|| format!("{target} ({n} rows)"))
-            })
-            .collect();
-        if !bad.is_empty() {
-            return Err(Error::new(
+        let counts = zero_missing(&mut y);
+        let bad: Vec<String> =
+            targets.iter().zip(&counts).filter(|(_, n)| **n > 0).map(|(t, n)| format!("{t} ({n} rows)")).collect();
+        if !bad.is_empty() && (missing == MissingValues::Refuse || bad.len() == targets.len()) {
+            let error = Error::new(
                 Code::Rs08,
                 place,
                 format!("{} targets hold NaN or infinite values: {}", bad.len(), first_five(&bad)),
             )
-            .expected("finite responses")
-            .hint("Drop those rows or targets, or fill them in before"));
+            .expected("finite responses");
+            return Err(error.hint(match missing {
+                MissingValues::Refuse => DROP,
+                MissingValues::Drop => "No target is left. Leave this subject out",
+            }));
         }
-        Ok(Responses { subject, ids, y, place })
+        Ok(Responses { subject, ids, y, missing: counts, place })
     }
 
     /// Reads the responses of a table with one row per stimulus (and subject, when `subject` names a column).
@@ -83,6 +85,7 @@ impl Responses {
         id: &str,
         subject: SubjectColumn<'_>,
         targets: &[TargetId],
+        missing: MissingValues,
     ) -> std::result::Result<Vec<Responses>, Vec<Error>> {
         let mut problems = Vec::new();
         let ids = table.required_texts(id).map_err(|e| problems.push(e)).ok();
@@ -95,7 +98,7 @@ impl Responses {
             match table.numbers(target.as_str()) {
                 Err(e) => problems.push(e),
                 Ok(numbers) => {
-                    problems.extend(unusable_cells(table, target, &numbers));
+                    problems.extend(unusable_cells(table, target, &numbers, missing));
                     for (slot, number) in column.iter_mut().zip(numbers) {
                         *slot = if let Number::Finite(v) = number { v } else { f64::NAN };
                     }
@@ -118,7 +121,8 @@ impl Responses {
         let mut all = Vec::new();
         for (subject, rows) in rows_of {
             let own = rows.iter().map(|r| StimulusId::from(ids[*r].as_str())).collect();
-            match Responses::new(subject, own, y.select(Axis(0), &rows), targets, table.path().display().to_string()) {
+            let y = y.select(Axis(0), &rows);
+            match Responses::new(subject, own, y, targets, missing, table.path().display().to_string()) {
                 Ok(responses) => all.push(responses),
                 Err(e) => problems.push(e),
             }
@@ -156,16 +160,22 @@ pub enum SubjectColumn<'a> {
     One(&'a SubjectId),
 }
 
-fn unusable_cells(table: &Table, target: &TargetId, numbers: &[Number]) -> Option<Error> {
-    let bad: Vec<usize> = (0..numbers.len()).filter(|r| !matches!(numbers[*r], Number::Finite(_))).collect();
+fn unusable_cells(table: &Table, target: &TargetId, numbers: &[Number], missing: MissingValues) -> Option<Error> {
+    let usable = |number: &Number| match number {
+        Number::Finite(_) => true,
+        Number::Missing(_) => missing == MissingValues::Drop,
+        Number::Text(_) => false,
+    };
+    let bad: Vec<usize> = (0..numbers.len()).filter(|r| !usable(&numbers[*r])).collect();
     let first = *bad.first()?;
     let found = match &numbers[first] {
         Number::Missing(text) if text.is_empty() => format!("has an empty cell in target {target}"),
         Number::Missing(text) | Number::Text(text) => format!("holds {text:?} in target {target}"),
         Number::Finite(_) => return None,
     };
+    let drop = if matches!(numbers[first], Number::Missing(_)) { format!(". {DROP}") } else { String::new() };
     Some(Error::new(Code::Rs08, table.place(first), found).expected("a finite number").hint(format!(
-        "{} cells of this target are unusable, in rows {}",
+        "{} cells of this target are unusable, in rows {}{drop}",
         bad.len(),
         first_five(bad.iter().map(|r| r + 1))
     )))
@@ -178,6 +188,8 @@ pub struct Cohort {
     rows: Vec<usize>,
     subjects: Vec<SubjectId>,
     y: Array2<f64>,
+    /// Per column of `y`: how many of its values were missing. It holds zeros then.
+    missing: Vec<usize>,
 }
 
 impl Cohort {
@@ -237,9 +249,13 @@ impl Cohort {
             match cohorts.iter_mut().find(|c| c.rows == rows) {
                 Some(cohort) => {
                     cohort.y = concatenate![Axis(1), cohort.y, y];
+                    cohort.missing.extend(one.missing);
                     cohort.subjects.push(one.subject);
                 }
-                None => cohorts.push(Cohort { ids: Arc::clone(ids), rows, subjects: vec![one.subject], y }),
+                None => {
+                    let (subjects, missing) = (vec![one.subject], one.missing);
+                    cohorts.push(Cohort { ids: Arc::clone(ids), rows, subjects, y, missing });
+                }
             }
         }
         if problems.is_empty() && answered.len() < ids.len() {
@@ -266,12 +282,13 @@ impl Cohort {
             rows: self.rows.clone(),
             subjects: vec![subject.clone()],
             y: self.y.slice(s![.., at * targets..(at + 1) * targets]).to_owned(),
+            missing: self.missing[at * targets..(at + 1) * targets].to_vec(),
         };
         self.subjects.iter().enumerate().map(one).collect()
     }
 
     /// Per cohort and in the shape of its [`Cohort::y`]: for each subject and row the mean response of the other subjects
-    /// who saw the stimulus.
+    /// who saw the stimulus and whose target has values; 0 where there are none.
     ///
     /// # Errors
     /// `RC-03` when a subject saw a stimulus that nobody else did.
@@ -280,12 +297,17 @@ impl Cohort {
         let targets = cohorts.first().map_or(0, |c| c.y.ncols() / c.subjects.len().max(1));
         let mut sum = Array2::<f64>::zeros((rows, targets));
         let mut count = vec![0usize; rows];
+        // Values that are missing, which the count of subjects includes and the sum does not.
+        let mut lacking = vec![0usize; rows * targets];
         for cohort in cohorts {
             for (at, row) in cohort.rows.iter().enumerate() {
                 count[*row] += cohort.subjects.len();
                 for own in cohort.y.row(at).exact_chunks(targets) {
                     let mut sum = sum.row_mut(*row);
                     sum += &own;
+                }
+                for (column, _) in cohort.missing.iter().enumerate().filter(|(_, n)| **n > 0) {
+                    lacking[row * targets + column % targets] += 1;
                 }
             }
         }
@@ -301,8 +323,10 @@ impl Cohort {
         }
         let of = |cohort: &Cohort| {
             Array2::from_shape_fn(cohort.y.dim(), |(at, column)| {
-                let row = cohort.rows[at];
-                (sum[[row, column % targets]] - cohort.y[[at, column]]) / (count[row] - 1) as f64
+                let (row, target) = (cohort.rows[at], column % targets);
+                let with = count[row] - lacking[row * targets + target];
+                let others = if cohort.missing[column] > 0 { with } else { with - 1 };
+                (sum[[row, target]] - cohort.y[[at, column]]) / others.max(1) as f64
             })
         };
         Ok(cohorts.iter().map(of).collect())
@@ -321,6 +345,11 @@ impl Cohort {
     /// Responses (rows, subjects · targets): the targets of the first subject, then those of the second, …
     pub fn y(&self) -> &Array2<f64> {
         &self.y
+    }
+
+    /// Per column of [`Cohort::y`]: how many of its values were missing. Such a column holds zeros and has no score.
+    pub fn missing(&self) -> &[usize] {
+        &self.missing
     }
 
     /// The stimulus of each row.
@@ -381,7 +410,8 @@ mod tests {
     }
 
     fn one(subject: &str, names: &[&str], y: Array2<f64>) -> Responses {
-        Responses::new(subject.into(), ids(names), y, &["t".into()], "r.csv").unwrap()
+        let targets: Vec<TargetId> = (0..y.ncols()).map(|t| TargetId::from(format!("t{t}"))).collect();
+        Responses::new(subject.into(), ids(names), y, &targets, MissingValues::Drop, "r.csv").unwrap()
     }
 
     #[test]
@@ -401,6 +431,25 @@ mod tests {
         assert_eq!(Aligned::new(&x, &cohorts[1]).unwrap().x(), array![[0.2], [0.3]]);
         let other = FeatureSpace::new("x", ids(&["a", "b", "z"]).into(), array![[0.1], [0.2], [0.3]]);
         assert_eq!(Aligned::new(&other, &cohorts[1]).unwrap_err().code(), Code::Rs07);
+    }
+
+    #[test]
+    fn missing_values_have_no_share_in_the_others() {
+        let stimuli: Arc<[StimulusId]> = ids(&["a", "b"]).into();
+        let gone = f64::NAN;
+        let responses = vec![
+            one("s1", &["a", "b"], array![[1.0, gone], [2.0, 5.0]]),
+            one("s2", &["a", "b"], array![[10.0, 3.0], [20.0, 4.0]]),
+            one("s3", &["a", "b"], array![[100.0, gone], [200.0, gone]]),
+        ];
+        let (cohorts, _) = Cohort::join(&stimuli, responses).unwrap();
+        assert_eq!(cohorts[0].missing(), [0, 1, 0, 0, 0, 2]);
+        assert_eq!(cohorts[0].one_by_one()[2].missing(), [0, 2]);
+        let others = &Cohort::others(&cohorts).unwrap()[0];
+        assert_eq!(others, array![[55.0, 3.0, 50.5, 0.0, 5.5, 3.0], [110.0, 4.0, 101.0, 0.0, 11.0, 4.0]]);
+        let whole =
+            Responses::new("s".into(), ids(&["a"]), array![[gone]], &["t".into()], MissingValues::Drop, "r.csv");
+        assert_eq!(whole.unwrap_err().code(), Code::Rs08);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use source::{Source, Token, reads};
 
 const RUNGS: &[&[&str]] = &[
     &["error", "ids", "visible", "watch"],
-    &["stats"],
+    &["stats", "missing"],
     &["io"],
     &["store", "compute"],
     &["stimuli", "subjects", "encoder", "bold", "atlas"],

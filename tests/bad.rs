@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::brainscore;
 use crate::support::corpus::{self, Observed};
-use crate::support::study::{TinyStudy, listing, npy, responses, stimuli, tensors, tokenizer};
+use crate::support::study::{TinyStudy, listing, npy, npz, responses, stimuli, tensors, tokenizer};
 use crate::{atlas, bad_bold, batch, gifti, neurosynth, resume, rois, runs, windows};
 
 struct Case {
@@ -66,6 +66,16 @@ fn array(study: &TinyStudy, bytes: &[u8], in_order: bool) {
         "study.toml",
         "table = \"responses.csv\"\nsubject = \"subject\"",
         &format!("table = \"y.npy\"\n{order}"),
+    );
+}
+
+/// Responses in an archive of arrays.
+fn archive(study: &TinyStudy, bytes: &[u8]) {
+    study.write("y.npz", bytes);
+    study.edit(
+        "study.toml",
+        "table = \"responses.csv\"\nsubject = \"subject\"",
+        "table = \"y.npz\"\nrows_in_order = true",
     );
 }
 
@@ -301,10 +311,13 @@ const CASES: &[Case] = &[
         data[40..44].copy_from_slice(&f32::NAN.to_le_bytes());
         array(s, &npy("{'descr': '<f4', 'fortran_order': False, 'shape': (30, 3), }", &data), true);
     }),
-    case("responses/SC-01-archive", &["extension \"npz\"", "numpy.save"], |s| {
-        s.write("y.npz", b"PK\x03\x04 and more bytes");
-        s.edit("study.toml", "responses.csv", "y.npz");
+    case("responses/RS-10-damaged", &["y.npz: is no zip archive"], |s| archive(s, b"PK\x03\x04 and more bytes")),
+    case("responses/RS-10-empty", &["holds no array"], |s| archive(s, &npz(&[]))),
+    case("responses/RS-10-several", &["holds 2 arrays: x, y", "key = \"x\", or --key x"], |s| {
+        archive(s, &npz(&[("x.npy", Vec::new()), ("y.npy", Vec::new())]));
     }),
+    case("responses/RS-10-outside", &["has a member \"../y.npy\""], |s| archive(s, &npz(&[("../y.npy", Vec::new())]))),
+    case("responses/RS-10-bomb", &["claims 1048576 bytes"], |s| archive(s, &npz(&[("y.npy", vec![0; 1 << 20])]))),
     case("responses/SC-01-parquet-column", &["has no column \"subject\""], |s| {
         parquet(s, vec![("stimulus_id", Output::Text(vec!["s00".into()])), ("a", Output::Real(vec![Some(1.0)]))]);
     }),

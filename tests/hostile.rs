@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use serde_json::json;
 
 use crate::support::image::{Image, TinyRun, bold};
-use crate::support::study::{TinyStudy, listing, npy};
+use crate::support::study::{TinyStudy, listing, npy, npz};
 use crate::support::{brainscore, hostile_dir};
 
 /// Bytes that no refusal may need.
@@ -131,17 +131,20 @@ fn archives_of_arrays_are_not_unpacked() {
     let folder = hostile_dir();
     let inner = folder.path().join("a/b");
     std::fs::create_dir_all(&inner).unwrap();
-    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let plain = zip::write::SimpleFileOptions::default();
-    for name in ["../evil.npy", "/tmp/evil.npy", "../../indices.npy", "data.npy"] {
-        zip.start_file(name, plain).unwrap();
-        zip.write_all(&npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }", &[0; 8])).unwrap();
-    }
-    let bytes = zip.finish().unwrap().into_inner();
+    let array = npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }", &[0; 8]);
+    let members = ["../evil.npy", "/tmp/evil.npy", "../../indices.npy", "data.npy"].map(|name| (name, array.clone()));
+    let bytes = npz(&members);
     let path = inner.join("a.npz");
     std::fs::write(&path, &bytes).unwrap();
     let error = brainscore::io::sparse::Sparse::parse(&bytes, &path).unwrap_err();
     assert_eq!(error.code().as_str(), "NS-03", "{error}");
+    for outside in &members[..3] {
+        let error = brainscore::io::npz::parse(&npz(std::slice::from_ref(outside)), &path, None).unwrap_err();
+        assert!(error.code().as_str() == "RS-10" && error.to_string().contains("has a member"), "{error}");
+    }
+    // Zeros: 64 MiB in 64 KiB.
+    let error = brainscore::io::npz::parse(&npz(&[("y.npy", vec![0; 64 << 20])]), &path, Some("y")).unwrap_err();
+    assert!(error.code().as_str() == "RS-10" && error.to_string().contains("claims 67108864 bytes"), "{error}");
     assert_eq!((listing(folder.path()), listing(&inner)), (vec!["a".to_owned()], vec!["a.npz".to_owned()]));
 }
 

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::support::corpus;
 use crate::support::image::{bold, gzip};
-use crate::support::study::{TinyStudy, config, npy, tokenizer};
+use crate::support::study::{TinyStudy, config, npy, npz, tokenizer};
 
 /// Damaged copies of each seed; `$BRAINSCORE_FUZZ_ROUNDS` asks for more.
 fn rounds() -> usize {
@@ -24,6 +24,10 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
     match name {
         "nifti" => vec![bold().bytes(), gzip(&bold().bytes())],
         "npy" => vec![npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n", &[1; 24])],
+        "npz" => {
+            let array = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n", &[1; 24]);
+            vec![npz(&[("x.npy", array.clone())]), npz(&[("x.npy", array.clone()), ("y.npy", array)])]
+        }
         "pickle" => vec![
             // numpy.array([[1, 2]], dtype=float32), protocol 2, and a float.
             b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x00cnumpy\nndarray\nq\x01K\x00\x85q\x02c_codecs\nencode\nq\x03X\x01\x00\x00\x00bq\x04X\x06\x00\x00\x00latin1q\x05\x86q\x06Rq\x07\x87q\x08Rq\t(K\x01K\x01K\x02\x86q\ncnumpy\ndtype\nq\x0bX\x02\x00\x00\x00f4q\x0cK\x00K\x01\x87q\rRq\x0e(K\x03X\x01\x00\x00\x00<q\x0fNNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x10b\x89h\x03X\x08\x00\x00\x00\x00\x00\x00?\x00\x00\x00@q\x11h\x05\x86q\x12Rq\x13tq\x14b.".to_vec(),
@@ -72,7 +76,7 @@ fn suits(reader: &str, file: &str) -> bool {
         "table" => &[".csv", ".tsv"],
         "study" => &[".toml"],
         "gifti" => &[".gii"],
-        "sparse" => &[".npz"],
+        "sparse" | "npz" => &[".npz"],
         "tokenizer" => &["tokenizer.json"],
         _ => &[],
     };

@@ -2,13 +2,13 @@
 
 use std::process::Output;
 
-use brainscore::io::table::Table;
+use brainscore::io::table::{Number, Table};
 use serde_json::json;
 
 use crate::support::brainscore;
 use crate::support::corpus::{self, Files, Observed};
 use crate::support::image::{Image, SIDE, TinyRun, atlas, bold, gzip};
-use crate::support::study::{TinyStudy, npy, responses, stimuli, tensors};
+use crate::support::study::{TinyStudy, npy, npz, responses, stimuli, tensors};
 
 /// Name, what the program warns of (nothing: no warning at all), the change.
 type Odd<T> = (&'static str, &'static [&'static str], fn(&T));
@@ -65,6 +65,18 @@ fn array(study: &TinyStudy, descr: &str, fortran: bool, value: fn(f64) -> Vec<u8
     );
 }
 
+/// Subject p1 lacks a value of target a, p2 two of target c.
+fn missing(study: &TinyStudy) {
+    let mut table = responses();
+    for (row, target, cell) in [("s00,p1", 0, "NaN"), ("s03,p2", 2, ""), ("s04,p2", 2, "n/a")] {
+        let line = table.lines().find(|line| line.starts_with(row)).unwrap().to_owned();
+        let mut cells: Vec<&str> = line.split(',').collect();
+        cells[2 + target] = cell;
+        table = table.replace(&line, &cells.join(","));
+    }
+    study.write("responses.csv", table);
+}
+
 /// The three targets are parcels, and `[rois]` names regions.
 fn rois(study: &TinyStudy, rois: &str) {
     let side = SIDE as i64;
@@ -108,6 +120,27 @@ const STUDIES: &[Odd<TinyStudy>] = &[
     ("responses/RS-05-big-endian", &[], |s| array(s, ">f4", false, |v| (v as f32).to_be_bytes().to_vec())),
     ("responses/RS-05-half", &[], |s| array(s, "<f2", false, |v| half::f16::from_f64(v).to_le_bytes().to_vec())),
     ("responses/RS-05-integers", &[], |s| array(s, "<i2", false, |v| ((v * 1000.0) as i16).to_le_bytes().to_vec())),
+    ("responses/RS-10-one-array", &[], |s| {
+        array(s, "<f8", false, |v| v.to_le_bytes().to_vec());
+        s.write("y.npz", npz(&[("y.npy", std::fs::read(s.path("y.npy")).unwrap())]));
+        std::fs::remove_file(s.path("y.npy")).unwrap();
+        s.edit("study.toml", "y.npy", "y.npz");
+    }),
+    ("responses/RS-10-key", &[], |s| {
+        array(s, "<f8", false, |v| v.to_le_bytes().to_vec());
+        let [good, other] = [std::fs::read(s.path("y.npy")).unwrap(), b"no array".to_vec()];
+        s.write("y.npz", npz(&[("other.npy", other), ("y.npy", good)]));
+        std::fs::remove_file(s.path("y.npy")).unwrap();
+        s.edit("study.toml", "\"y.npy\"", "\"y.npz\"\nkey = \"y\"");
+    }),
+    (
+        "responses/RS-08-dropped",
+        &["[RS-08]", "2 of 6 targets lack values", "a (p1, 1 of 30 rows), c (p2, 2 of 30 rows)"],
+        |s| {
+            missing(s);
+            s.edit("study.toml", "[responses]", "[responses]\ndrop_nan_parcels = true");
+        },
+    ),
     ("responses/RS-09-one-constant", &["2 of 6 targets are constant"], |s| {
         let flat = |l: &str| format!("{},7.5\n", l.rsplit_once(',').unwrap().0);
         let rows: String = responses().lines().skip(1).map(flat).collect();
@@ -253,4 +286,34 @@ fn the_report_says_what_was_done_with_odd_regions() {
     assert!(page.contains("a/../&lt;b&gt;"));
     let summary = Table::read(&study.path("out/roi_summary.csv")).unwrap();
     assert!(summary.required_texts("roi").unwrap().iter().any(|name| name == "a/../<b>"), "data keep their names");
+}
+
+/// RS-08: whose values are missing has no score there, and all others the scores that they had.
+#[test]
+fn targets_that_lack_values_have_no_score() {
+    let study = TinyStudy::new();
+    let scores = |out: &str| {
+        let table = Table::read(&study.path(out)).unwrap();
+        let [subject, target, reason] = ["subject", "target", "undefined"].map(|c| table.texts(c).unwrap());
+        let cod = table.numbers("cod").unwrap();
+        (0..table.rows())
+            .map(|row| [&subject, &target, &reason].map(|c| c[row].clone().unwrap_or_default()))
+            .zip(cod)
+            .collect::<Vec<_>>()
+    };
+    assert!(compare(&study).status.success());
+    let whole = scores("out/scores.csv");
+    missing(&study);
+    let again = ["--unique", "none", "--threads", "2", "--drop-nan-parcels"];
+    let output = study.compare("dropped", &again).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let dropped = scores("dropped/scores.csv");
+    assert_eq!(whole.len(), dropped.len());
+    for (before, ([subject, target, reason], cod)) in whole.iter().zip(&dropped) {
+        let lacking = [("p1", "a"), ("p2", "c")].contains(&(subject, target));
+        let expected = if lacking { "missing values" } else { &before.0[2] };
+        assert_eq!(reason, expected, "{subject} {target}");
+        assert_eq!(matches!(cod, Number::Finite(_)), !lacking, "{subject} {target}: {cod:?}");
+        assert!(lacking || *cod == before.1, "{subject} {target}: {cod:?}, before {:?}", before.1);
+    }
 }

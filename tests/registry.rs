@@ -13,13 +13,11 @@ use crate::{bad, bad_bold, odd, rois, windows};
 enum Shown {
     /// By those fixtures alone.
     Fixtures,
-    /// By fixtures of other names.
-    As(&'static [&'static str]),
     /// By tests, because it takes more than a file.
     By(&'static [&'static str]),
 }
 
-use Shown::{As, By, Fixtures};
+use Shown::{By, Fixtures};
 
 /// All bad inputs: weights, configuration, tokenizer, images, events, stimuli, responses, regions, studies, places, flags.
 const LIST: &[(&str, Shown)] = &[
@@ -93,11 +91,9 @@ const LIST: &[(&str, Shown)] = &[
     ("RS-05", Fixtures),
     ("RS-06", Fixtures),
     ("RS-07", Fixtures),
-    // There is no --drop-nan-parcels: whoever leaves a parcel out says so in `targets`.
     ("RS-08", Fixtures),
     ("RS-09", Fixtures),
-    // Responses in .npz are not read; matrices of a database are, member by member and never to disk.
-    ("RS-10", As(&["responses/SC-01-archive"])),
+    ("RS-10", Fixtures),
     ("RS-11", Fixtures),
     ("RS-12", Fixtures),
     ("RO-01", Fixtures),
@@ -187,10 +183,6 @@ fn every_bad_input_of_the_list_is_shown() {
         count[1] += own;
         match shown {
             Fixtures => assert!(own > 0, "no fixture for {code}"),
-            As(names) => {
-                names.iter().for_each(|name| assert!(made.contains(*name), "{code}: no fixture {name}"));
-                count[1] += names.len();
-            }
             By(tests) => {
                 tests.iter().for_each(|test| assert!(is_a_test(test), "{code}: no test {test}"));
                 count[2] += tests.len();

@@ -191,6 +191,13 @@ pub(super) struct SharedArgs {
     /// else none].
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = combine)]
     pub combine: Option<Vec<Combine>>,
+    /// Let targets with empty, NaN or infinite responses have no score in the subjects concerned, instead of refusing the
+    /// study [default: the study's, else refuse].
+    #[arg(long)]
+    pub drop_nan_parcels: bool,
+    /// The array of responses that is meant, where a NumPy archive (.npz) holds several [default: the study's].
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
     /// double, mixed (searches alphas in float32, decides close calls and fits in float64) or single.
     #[arg(long, default_value = "mixed", value_parser = precision)]
     pub precision: Precision,

@@ -109,6 +109,8 @@ pub(super) fn overrides(shared: &SharedArgs) -> Overrides {
         unique: shared.unique,
         pca: shared.pca,
         combine: shared.combine.clone(),
+        key: shared.key.clone(),
+        drop_nan_parcels: shared.drop_nan_parcels,
         precision: shared.precision,
         device: shared.device,
         memory: shared.memory,

@@ -92,12 +92,16 @@ pub fn loso(subjects: &[SubjectRows<'_>], runs: &[usize], folds: &Folds) -> Loso
     let targets = subjects.first().map_or(0, |s| s.y.ncols());
     let mut sum = Array2::<f64>::zeros((runs.len(), targets));
     let mut count = vec![0usize; runs.len()];
+    // Targets that do not vary say nothing of what subjects share: they have no part in a mean.
+    let mut flat = Array2::<usize>::zeros((runs.len(), targets));
     let z: Vec<Array2<f64>> = subjects.iter().map(|s| z_scored(s.y)).collect();
     for (subject, z) in subjects.iter().zip(&z) {
+        let varies: Vec<bool> = z.columns().into_iter().map(|column| column.iter().any(|v| *v != 0.0)).collect();
         for (row, values) in subject.rows.iter().zip(z.rows()) {
             count[*row] += 1;
             let mut total = sum.row_mut(*row);
             total += &values;
+            flat.row_mut(*row).iter_mut().zip(&varies).for_each(|(flat, varies)| *flat += usize::from(!varies));
         }
     }
     let undefined = || Array2::from_elem((subjects.len(), targets), f64::NAN);
@@ -115,7 +119,11 @@ pub fn loso(subjects: &[SubjectRows<'_>], runs: &[usize], folds: &Folds) -> Loso
             let others: Vec<f64> = shared
                 .iter()
                 .zip(&rows)
-                .map(|(at, row)| (sum[[*row, target]] - z[[*at, target]]) / (count[*row] - 1) as f64)
+                .map(|(at, row)| {
+                    // One at least, where it is the subject's own target that does not vary or everybody else's.
+                    let others = (count[*row] - 1).saturating_sub(flat[[*row, target]]).max(1);
+                    (sum[[*row, target]] - z[[*at, target]]) / others as f64
+                })
                 .collect();
             found.r[[s, target]] = within(&own, &others, &runs);
             found.r_foldwise[[s, target]] = within(&own, &others, own_folds.of_row());

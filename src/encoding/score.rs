@@ -25,6 +25,8 @@ pub enum Score {
 pub enum Reason {
     /// The target has one value throughout.
     ConstantTarget,
+    /// Responses to the target are missing (NaN), and the study drops such targets.
+    MissingValues,
     /// The target has one value on the training rows or the test rows of this fold (counted from 0).
     ConstantTargetInFold(usize),
     /// No feature varies on the training rows of this fold.
@@ -65,6 +67,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::ConstantTarget => f.write_str("constant target"),
+            Reason::MissingValues => f.write_str("missing values"),
             Reason::ConstantTargetInFold(fold) => write!(f, "constant target in fold {fold}"),
             Reason::NoVaryingFeature(fold) => {
                 write!(f, "no varying feature in the training rows of fold {fold}")

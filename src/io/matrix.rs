@@ -6,8 +6,8 @@ use std::path::Path;
 use ndarray::Array2;
 
 use super::bounded::{self, FileBytes};
-use super::npy;
 use super::table::Table;
+use super::{npy, npz};
 use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
 
@@ -22,15 +22,31 @@ pub struct Matrix {
     pub digest: Digest,
 }
 
-/// Reads a matrix; of a table the columns `wanted`, or all that hold numbers.
+/// Whether a file is an array, or an archive of arrays, by its name.
+pub fn is_array(path: &Path) -> bool {
+    matches!(extension(path).as_str(), "npy" | "npz")
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default()
+}
+
+/// Reads an array; of an archive (`.npz`) the one of the name `key`, or the only one.
+///
+/// # Errors
+/// As [`npy::read`] and [`npz::read`].
+pub fn array(path: &Path, key: Option<&str>) -> Result<(Array2<f64>, Digest)> {
+    if extension(path) == "npz" { npz::read(path, key) } else { npy::read(path) }
+}
+
+/// Reads a matrix; of a table the columns `wanted`, or all that hold numbers; of an archive the array `key`.
 ///
 /// # Errors
 /// Those of the format; `SC-09` and `SC-11` for bare columns that are ragged or hold something else than numbers.
-pub fn read(path: &Path, wanted: Option<&[String]>) -> Result<Matrix> {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-    match extension.as_str() {
-        "npy" => {
-            let (values, digest) = npy::read(path)?;
+pub fn read(path: &Path, wanted: Option<&[String]>, key: Option<&str>) -> Result<Matrix> {
+    match extension(path).as_str() {
+        "npy" | "npz" => {
+            let (values, digest) = array(path, key)?;
             Ok(Matrix { values, names: None, digest })
         }
         "csv" | "tsv" | "parquet" => {

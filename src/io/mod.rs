@@ -9,6 +9,7 @@ pub mod gifti;
 pub mod matrix;
 pub mod nifti;
 pub mod npy;
+pub mod npz;
 pub mod pickle;
 pub mod records;
 pub mod sparse;

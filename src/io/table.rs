@@ -56,7 +56,7 @@ impl Table {
                 let error = Error::new(Code::Sc01, path.display(), format!("has the extension \"{other}\""))
                     .expected("a table named .csv, .tsv or .parquet");
                 Err(match other {
-                    "npz" => error.hint("Save each array by itself: numpy.save(\"sub-01.npy\", archive[\"name\"])"),
+                    "npy" | "npz" => error.hint("Arrays hold responses alone"),
                     "h5" | "hdf5" | "mat" => error.hint("Save its array as .npy"),
                     "xls" | "xlsx" | "ods" => error.hint("Save the sheet as .csv (UTF-8)"),
                     _ => error,

@@ -181,6 +181,8 @@ pub(super) fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &F
         let mut train_mean = Array2::zeros((folds.count(), 0));
         for (part, fit) in parts.iter().zip(fits?) {
             let mut scores = score(part.y().view(), &fit, &folds);
+            let lacking = scores.iter_mut().zip(part.missing()).filter(|(_, n)| **n > 0);
+            lacking.for_each(|(scores, _)| scores.missing());
             for (s, (subject, own)) in part.subjects().iter().zip(scores.chunks(n_targets)).enumerate() {
                 let columns = s![.., s * n_targets..(s + 1) * n_targets];
                 let y = part.y().slice(columns);

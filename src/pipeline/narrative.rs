@@ -13,6 +13,7 @@ use crate::error::{Code, Error, Result, Warning};
 use crate::features::{CHARACTERS, CONFOUNDS, FeatureSpace, Story, Timeline, WORDS};
 use crate::ids::{StimulusId, SubjectId, TargetId};
 use crate::io::{file_name, matrix};
+use crate::missing::zero_missing;
 use crate::responses::Responses;
 use crate::stimuli::Stimuli;
 use crate::study::{NarrativePlan, NuisancePlan, Plan};
@@ -81,13 +82,16 @@ pub(super) fn read(
     };
     let (mut responses, mut whole) = (Vec::new(), Vec::new());
     for (subject, y, path) in series {
-        whole.push((subject.clone(), y.clone()));
+        let mut known = y.clone();
+        zero_missing(&mut known);
+        whole.push((subject.clone(), known));
         if files.len() > 1 && is_flat(&y) {
             found.leave_out_constant(&path.display().to_string(), subject.as_str(), y.nrows());
             continue;
         }
         let y = y.select(Axis(0), &volumes.kept);
-        let one = Responses::new(subject, ids.clone(), y, &targets, path.display().to_string());
+        let place = path.display().to_string();
+        let one = Responses::new(subject, ids.clone(), y, &targets, plan.responses.missing, place);
         responses.extend(found.keep(one));
     }
     let volumes_kept = volumes.kept.clone();
@@ -122,7 +126,7 @@ fn read_series(plan: &Plan, files: &[(String, PathBuf)], found: &mut Findings) -
     let mut failed = false;
     for (name, path) in files {
         let wanted: Option<Vec<String>> = targets.as_ref().map(|t| t.iter().map(ToString::to_string).collect());
-        let Some(read) = found.keep(matrix::read(path, wanted.as_deref())) else {
+        let Some(read) = found.keep(matrix::read(path, wanted.as_deref(), plan.responses.key.as_deref())) else {
             failed = true;
             continue;
         };
@@ -186,7 +190,7 @@ fn own(
     let mut names: Option<Vec<String>> = None;
     for (subject, y, _) in series {
         let Some(path) = found.keep(matching(&plan.pattern, subject)) else { continue };
-        let Some(read) = found.keep(matrix::read(&path, plan.columns.as_deref())) else { continue };
+        let Some(read) = found.keep(matrix::read(&path, plan.columns.as_deref(), None)) else { continue };
         found.input("confounds", &path, read.digest);
         let rows = read.values.nrows();
         if rows != y.nrows() + plan.skip {

@@ -402,21 +402,33 @@ fn check_folds(cohorts: &[Cohort], folds: &Folds, found: &mut Findings) {
 }
 
 fn check_targets(cohorts: &[Cohort], targets: &[TargetId], found: &mut Findings) {
-    let mut constant = Vec::new();
+    let (mut constant, mut missing) = (Vec::new(), Vec::new());
     let mut total = 0;
     for cohort in cohorts {
         for (column, values) in cohort.y().columns().into_iter().enumerate() {
             total += 1;
-            if is_constant(values) {
-                let subject = &cohort.subjects()[column / targets.len()];
-                constant.push(format!("{} ({subject})", targets[column % targets.len()]));
+            let (target, subject) = (&targets[column % targets.len()], &cohort.subjects()[column / targets.len()]);
+            match cohort.missing()[column] {
+                0 if is_constant(values) => constant.push(format!("{target} ({subject})")),
+                0 => {}
+                n => missing.push(format!("{target} ({subject}, {n} of {} rows)", values.len())),
             }
         }
+    }
+    if !missing.is_empty() {
+        found.warnings.push(Warning::new(
+            "RS-08",
+            format!(
+                "{} of {total} targets lack values; their scores are undefined: {}",
+                missing.len(),
+                first_five(&missing)
+            ),
+        ));
     }
     if constant.is_empty() {
         return;
     }
-    if constant.len() == total {
+    if constant.len() + missing.len() == total {
         found.problems.push(
             Error::new(Code::Rs09, "responses", format!("all {total} targets are constant"))
                 .expected("responses that vary"),

@@ -8,7 +8,7 @@ use super::preflight::{Findings, Inputs};
 use crate::error::{Code, Error};
 use crate::features::{self, CHARACTERS, WORDS};
 use crate::ids::{StimulusId, SubjectId, TargetId};
-use crate::io::npy;
+use crate::io::matrix;
 use crate::io::table::Table;
 use crate::responses::{MEAN_SUBJECT, Responses, SubjectColumn};
 use crate::stimuli::Stimuli;
@@ -46,7 +46,7 @@ fn read_responses(
     found: &mut Findings,
 ) -> Option<(Vec<TargetId>, Vec<Responses>)> {
     match &plan.responses.tables {
-        ResponseTables::One { path, subject } if is_array(path) => {
+        ResponseTables::One { path, subject } if matrix::is_array(path) => {
             let named = SubjectId::from(MEAN_SUBJECT);
             if subject.is_some() {
                 found.problems.push(
@@ -64,7 +64,13 @@ fn read_responses(
             let targets = targets(plan, &table, subject.as_deref(), found)?;
             let mean = SubjectId::from(MEAN_SUBJECT);
             let column = subject.as_deref().map_or(SubjectColumn::One(&mean), SubjectColumn::Column);
-            let all = found.keep(Responses::from_table(&table, &plan.responses.id, column, &targets))?;
+            let all = found.keep(Responses::from_table(
+                &table,
+                &plan.responses.id,
+                column,
+                &targets,
+                plan.responses.missing,
+            ))?;
             Some((targets, all))
         }
         ResponseTables::PerSubject(files) => {
@@ -72,7 +78,7 @@ fn read_responses(
             let mut all = Vec::new();
             for (name, path) in files {
                 let subject = SubjectId::from(name.as_str());
-                let read = if is_array(path) {
+                let read = if matrix::is_array(path) {
                     read_array(plan, path, subject, stimuli, targets.as_deref(), found)
                 } else {
                     read_subject(plan, path, &subject, targets.as_deref(), found)
@@ -89,10 +95,6 @@ fn read_responses(
     }
 }
 
-fn is_array(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"))
-}
-
 fn read_subject(
     plan: &Plan,
     path: &Path,
@@ -107,7 +109,8 @@ fn read_subject(
         None => targets(plan, &table, None, found)?,
     };
     let column = SubjectColumn::One(subject);
-    let mut all = found.keep(Responses::from_table(&table, &plan.responses.id, column, &targets))?;
+    let mut all =
+        found.keep(Responses::from_table(&table, &plan.responses.id, column, &targets, plan.responses.missing))?;
     all.pop().map(|one| (targets, one))
 }
 
@@ -120,7 +123,7 @@ fn read_array(
     known: Option<&[TargetId]>,
     found: &mut Findings,
 ) -> Option<(Vec<TargetId>, Responses)> {
-    let (y, digest) = found.keep(npy::read(path))?;
+    let (y, digest) = found.keep(matrix::array(path, plan.responses.key.as_deref()))?;
     found.input("responses", path, digest);
     if !plan.responses.rows_in_order {
         found.problems.push(
@@ -144,7 +147,8 @@ fn read_array(
         return None;
     }
     let ids = stimuli.ids().to_vec();
-    let one = found.keep(Responses::new(subject, ids, y, &targets, path.display().to_string()))?;
+    let place = path.display().to_string();
+    let one = found.keep(Responses::new(subject, ids, y, &targets, plan.responses.missing, place))?;
     Some((targets, one))
 }
 

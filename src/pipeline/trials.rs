@@ -113,7 +113,7 @@ pub(super) fn read(plan: &Plan, trials: &TrialsPlan, watch: &dyn Watch, found: &
         // INVARIANT: all rows have one value per target.
         let y = concatenate(Axis(0), &views).expect("rows of equal length");
         let place = format!("runs of subject {subject}");
-        responses.extend(found.keep(Responses::new(subject, own, y, &targets, place)));
+        responses.extend(found.keep(Responses::new(subject, own, y, &targets, plan.responses.missing, place)));
     }
     let shared: Arc<[StimulusId]> = ids.into();
     let design = design(&texts, &rows, per_segment, &stimuli, found)?;

@@ -19,6 +19,7 @@ use crate::encoding::engine::Precision;
 use crate::encoding::{AlphaGrid, Combine, FoldSpec, MetricName, ScoreName};
 use crate::error::{Code, Error, Result, Warning};
 use crate::ids::{Digest, Layer};
+use crate::missing::MissingValues;
 use crate::responses::MEAN_SUBJECT;
 use crate::stimuli::StimuliColumns;
 
@@ -44,6 +45,10 @@ pub struct Overrides {
     pub pca: Option<NonZeroUsize>,
     /// `--combine`
     pub combine: Option<Vec<Combine>>,
+    /// `--key`
+    pub key: Option<String>,
+    /// `--drop-nan-parcels`
+    pub drop_nan_parcels: bool,
     /// `--precision`
     pub precision: Precision,
     /// `--device`
@@ -151,6 +156,10 @@ pub struct ResponsesPlan {
     pub targets: Option<Vec<String>>,
     /// Whether rows of arrays without ids follow the stimuli table.
     pub rows_in_order: bool,
+    /// The array that is meant, of archives that hold several.
+    pub key: Option<String>,
+    /// What is done with targets whose values are missing.
+    pub missing: MissingValues,
 }
 
 /// The files of the responses.
@@ -248,9 +257,10 @@ impl Plan {
         let mut problems = Vec::new();
         let folder = study.parent().unwrap_or(Path::new("")).to_owned();
         let narrative = narrative::planned(&spec, &folder, study, overrides.context, &mut problems);
-        let trials = trials::planned(&spec, &folder, study, &mut problems);
+        let trials = trials::planned(&spec, overrides.drop_nan_parcels, &folder, study, &mut problems);
         let rois = rois::planned(spec.rois.as_ref(), &overrides.rois, trials.as_ref(), (&folder, study), &mut problems);
-        let responses = responses(&spec, &folder, study, narrative, trials).map_err(|e| problems.push(e)).ok();
+        let responses =
+            responses(&spec, overrides, &folder, study, narrative, trials).map_err(|e| problems.push(e)).ok();
         let alphas = alphas(&spec).map_err(|e| problems.push(e)).ok();
         let layers = overrides.layers.as_deref().map_or(Ok(LayerSelection::All), LayerSelection::parse);
         let layers = layers.map_err(|e| problems.push(e)).ok();
@@ -277,6 +287,8 @@ impl Plan {
             let names: Vec<&str> = list.iter().map(|c| c.as_str()).collect();
             ("--combine".to_owned(), names.join(","))
         }));
+        applied.extend(overrides.key.as_ref().map(|key| ("--key".to_owned(), key.clone())));
+        applied.extend(overrides.drop_nan_parcels.then(|| ("--drop-nan-parcels".to_owned(), "yes".to_owned())));
         applied.extend(overrides.unique.map(|u| ("--unique".to_owned(), u.as_str().to_owned())));
         applied.extend(overrides.context.map(|c| ("--context".to_owned(), c.to_string())));
         applied.extend(overrides.folds.map(|_| ("--folds".to_owned(), folds.to_string())));
@@ -361,6 +373,7 @@ fn alphas(spec: &StudySpec) -> Result<AlphaGrid> {
 
 fn responses(
     spec: &StudySpec,
+    overrides: &Overrides,
     folder: &Path,
     study: &Path,
     narrative: Option<NarrativePlan>,
@@ -371,6 +384,8 @@ fn responses(
         id: spec.responses.id.clone(),
         targets: spec.responses.targets.clone(),
         rows_in_order: spec.responses.rows_in_order,
+        key: overrides.key.clone().or_else(|| spec.responses.key.clone()),
+        missing: spec.responses.missing(overrides.drop_nan_parcels),
     };
     if let Some(trials) = trials {
         return Ok(planned(ResponseTables::Trials(trials)));

@@ -16,6 +16,7 @@ use crate::encoding::{Combine, ScoreName};
 use crate::error::{Code, Error};
 use crate::ids::Digest;
 use crate::io::bounded;
+use crate::missing::MissingValues;
 
 /// A study file: every optional key may be absent.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -116,6 +117,11 @@ pub struct ResponsesSection {
     /// Rows of an array without ids follow the stimuli table.
     #[serde(default)]
     pub rows_in_order: bool,
+    /// The array that is meant, of an archive that holds several.
+    pub key: Option<String>,
+    /// Targets with missing values have no score, instead of being an error.
+    #[serde(default)]
+    pub drop_nan_parcels: bool,
     /// Where the responses come from.
     #[serde(default)]
     pub kind: ResponsesKind,
@@ -232,6 +238,13 @@ pub enum FoldKind {
     Column,
     /// At random; refused unless leaky folds are allowed.
     Shuffled,
+}
+
+impl ResponsesSection {
+    /// What is done with targets whose values are missing; `drop` when a flag says that they are dropped.
+    pub(super) fn missing(&self, drop: bool) -> MissingValues {
+        if drop || self.drop_nan_parcels { MissingValues::Drop } else { MissingValues::Refuse }
+    }
 }
 
 impl FoldKind {

@@ -6,6 +6,7 @@ use super::sections::{ResponsesKind, StimuliKind};
 use super::spec::StudySpec;
 use crate::bold::{Cleaning, EventColumns, Filter, Sampling, Selection, Standardize, Strategy, Window};
 use crate::error::{Code, Error, Result};
+use crate::missing::MissingValues;
 use crate::stimuli::{Composition, VERSION};
 
 /// Lag, when the study does not say (s).
@@ -26,6 +27,8 @@ pub struct TrialsPlan {
     pub repetition_time: Option<f64>,
     /// Columns of the events.
     pub events: EventColumns,
+    /// What is done with targets whose values are missing.
+    pub missing: MissingValues,
     /// Which volumes stand for a trial.
     pub sampling: Sampling,
     /// How texts are composed; none when the stimuli table holds them.
@@ -73,7 +76,13 @@ pub struct ParcelsPlan {
 }
 
 /// What the study says of runs with trials, if it has any; what is wrong with it goes to `problems`.
-pub(super) fn planned(spec: &StudySpec, folder: &Path, study: &Path, problems: &mut Vec<Error>) -> Option<TrialsPlan> {
+pub(super) fn planned(
+    spec: &StudySpec,
+    drop_nan_parcels: bool,
+    folder: &Path,
+    study: &Path,
+    problems: &mut Vec<Error>,
+) -> Option<TrialsPlan> {
     let refuse = |found: String, hint: &str| Error::new(Code::Rc01, study.display(), found).hint(hint);
     let section = &spec.responses;
     let of_runs = matches!(section.kind, ResponsesKind::Tars | ResponsesKind::Bold | ResponsesKind::Bids);
@@ -140,6 +149,7 @@ pub(super) fn planned(spec: &StudySpec, folder: &Path, study: &Path, problems: &
         exclude: section.exclude.clone(),
         repetition_time: section.tr,
         events: EventColumns { item: events.item, condition: events.condition, ..EventColumns::usual() },
+        missing: section.missing(drop_nan_parcels),
         sampling,
         composed,
     })

@@ -1,6 +1,7 @@
 //! A study small enough to be written anew for every test: 30 texts, 2 subjects × 3 targets, a BERT of one block.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -192,6 +193,16 @@ pub fn npy(dict: &str, data: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(dict.as_bytes());
     bytes.extend_from_slice(data);
     bytes
+}
+
+/// An archive of arrays by the names of its members.
+pub fn npz(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in members {
+        zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
 }
 
 /// All names below a folder, sorted.

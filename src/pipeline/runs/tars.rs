@@ -11,6 +11,7 @@ use crate::ids::TargetId;
 use crate::io::pickle::{self, Value};
 use crate::io::tar::{self, Member};
 use crate::io::{digest, npy};
+use crate::missing::{DROP, MissingValues};
 use crate::study::TrialsPlan;
 
 /// Ends of the members' names.
@@ -109,7 +110,7 @@ fn run(
             .expected(format!("{key}.{BOLD}, {key}.{STEP} and {key}.{EVENTS}"))
     };
     let bold = parts.get(BOLD).ok_or_else(|| missing(BOLD))?;
-    let y = series(path, bold)?;
+    let y = series(path, bold, plan.missing)?;
     let repetition_time = match (plan.repetition_time, parts.get(STEP)) {
         (Some(given), _) => given,
         (None, Some(member)) => seconds(path, member)?,
@@ -127,7 +128,7 @@ fn place(path: &Path, member: &Member) -> String {
     format!("{}: {}", path.display(), member.name)
 }
 
-fn series(path: &Path, member: &Member) -> Result<Array2<f64>> {
+fn series(path: &Path, member: &Member, missing: MissingValues) -> Result<Array2<f64>> {
     let place = place(path, member);
     let (read, _) = pickle::read(&member.bytes, pickle::NUMPY, &place, Code::St13).map_err(|e| e.hint(HARMLESS))?;
     let refuse = |found: String| Error::new(Code::Rs13, &place, found).expected("numbers, volumes × parcels");
@@ -138,8 +139,11 @@ fn series(path: &Path, member: &Member) -> Result<Array2<f64>> {
     if volumes == 0 || parcels == 0 || volumes.checked_mul(parcels) != Some(values.len()) {
         return Err(refuse(format!("claims shape {:?} and holds {} values", array.shape, values.len())));
     }
-    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-        return Err(Error::new(Code::Rs08, &place, format!("value {at} is {}", values[at])).expected("finite values"));
+    let bad = values.iter().position(|v| !v.is_finite()).filter(|_| missing == MissingValues::Refuse);
+    if let Some(at) = bad {
+        return Err(Error::new(Code::Rs08, &place, format!("value {at} is {}", values[at]))
+            .expected("finite values")
+            .hint(DROP));
     }
     // INVARIANT: the product of the extents was compared with the number of values.
     Ok(Array2::from_shape_vec((volumes, parcels).set_f(array.fortran), values)

@@ -10,6 +10,7 @@ use crate::encoding::{AlphaGrid, FoldSpec, Folds, cv, score};
 use crate::features::{FeatureSpace, confounds};
 use crate::ids::SubjectId;
 use crate::io::table::Table;
+use crate::missing::MissingValues;
 use crate::responses::{Aligned, Cohort, Responses, SubjectColumn};
 use crate::stimuli::{Stimuli, StimuliColumns};
 use crate::watch::Quiet;
@@ -183,7 +184,8 @@ fn scored(demo: &Demo, parcels: &[usize]) -> Scored {
     let responses = (1..=plant::SUBJECTS).flat_map(|s| {
         let table = Table::read(&folder.join(format!("responses/sub-{s:02}.csv"))).unwrap();
         let subject = SubjectId::from(format!("{s:02}"));
-        Responses::from_table(&table, "stimulus_id", SubjectColumn::One(&subject), &targets).unwrap()
+        Responses::from_table(&table, "stimulus_id", SubjectColumn::One(&subject), &targets, MissingValues::Refuse)
+            .unwrap()
     });
     let (cohorts, _) = Cohort::join(&ids, responses.collect()).unwrap();
     assert_eq!(cohorts.len(), 1);
