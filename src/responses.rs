@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use ndarray::{Array2, Axis, concatenate, s};
+use ndarray::{Array2, Axis, concatenate};
 
 use crate::error::{Code, Error, Result, Warning, first_five};
 use crate::features::FeatureSpace;
@@ -281,7 +281,7 @@ impl Cohort {
             ids: Arc::clone(&self.ids),
             rows: self.rows.clone(),
             subjects: vec![subject.clone()],
-            y: self.y.slice(s![.., at * targets..(at + 1) * targets]).to_owned(),
+            y: self.y.slice_axis(Axis(1), (at * targets..(at + 1) * targets).into()).to_owned(),
             missing: self.missing[at * targets..(at + 1) * targets].to_vec(),
         };
         self.subjects.iter().enumerate().map(one).collect()

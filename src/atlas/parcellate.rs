@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 
-use ndarray::{Array2, s};
+use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::smooth::Work;
@@ -150,7 +150,7 @@ pub fn extract(mut reader: Reader, projector: &Projector, how: Extraction<'_>, w
         for (first, count, sums) in found? {
             for lane in 0..count {
                 let row = sums.iter().skip(lane).step_by(LANES);
-                all.slice_mut(s![first + lane, ..]).iter_mut().zip(row).for_each(|(a, s)| *a = *s);
+                all.row_mut(first + lane).iter_mut().zip(row).for_each(|(a, s)| *a = *s);
             }
         }
         match reading.join() {

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2};
 use ndarray_linalg::{Cholesky as _, Diag, SolveTriangular as _, UPLO};
 use rayon::prelude::*;
 
@@ -244,7 +244,7 @@ impl Projector {
         };
         let mut out = Array2::zeros((right.nrows(), self.n_parcels));
         for (i, parcel) in active.into_iter().enumerate() {
-            out.column_mut(parcel).assign(&solved.slice(s![.., i]));
+            out.column_mut(parcel).assign(&solved.column(i));
         }
         Ok(out)
     }

@@ -307,7 +307,7 @@ mod tests {
     fn confounds_leave_nothing_of_themselves() {
         let confounds = noise(60, 4);
         let mut doubled = Array2::zeros((60, 6));
-        doubled.slice_mut(ndarray::s![.., ..4]).assign(&confounds);
+        doubled.slice_axis_mut(Axis(1), (..4).into()).assign(&confounds);
         // A repeated column and a sum of two others change nothing.
         doubled.column_mut(4).assign(&confounds.column(0));
         doubled.column_mut(5).assign(&(&confounds.column(1) + &confounds.column(2)));

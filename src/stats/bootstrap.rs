@@ -197,8 +197,8 @@ mod tests {
         assert_eq!(two_way(&gains, &shares, 1000, 0, 0.95), Some((low, high)));
         assert_eq!(
             two_way(
-                &gains.slice(ndarray::s![..2, ..]).to_owned(),
-                &shares.slice(ndarray::s![..2, ..]).to_owned(),
+                &gains.slice_axis(Axis(0), (..2).into()).to_owned(),
+                &shares.slice_axis(Axis(0), (..2).into()).to_owned(),
                 100,
                 0,
                 0.95

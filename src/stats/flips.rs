@@ -213,7 +213,7 @@ mod tests {
         let all = sign_flip_test(d.view(), &flips);
         for (c, test) in all.iter().enumerate() {
             let test = test.unwrap();
-            let alone = sign_flip_test(d.slice(ndarray::s![.., c..=c]), &flips)[0].unwrap();
+            let alone = sign_flip_test(d.slice_axis(Axis(1), (c..=c).into()), &flips)[0].unwrap();
             assert_eq!(alone.p, test.p);
             assert_eq!(alone.p, alone.p_fwe);
             assert!(test.p_fwe >= test.p);
@@ -244,7 +244,7 @@ mod tests {
         let flips = SignFlips::new(70, 300, 5);
         assert!(!flips.exact());
         let all = flips.rows(0..300);
-        assert_eq!(all.slice(ndarray::s![100..105, ..]), flips.rows(100..105));
+        assert_eq!(all.slice_axis(Axis(0), (100..105).into()), flips.rows(100..105));
         assert_ne!(all, SignFlips::new(70, 300, 6).rows(0..300));
         assert!((all.mean().unwrap()).abs() < 0.03);
         let d = noise(70, 4, 3);

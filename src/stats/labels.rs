@@ -8,7 +8,7 @@
 //! Sources: Freedman & Lane, *Journal of Business & Economic Statistics* 1 (1983), 292–298; Winkler et al., *NeuroImage*
 //! 92 (2014), 381–397.
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -184,7 +184,7 @@ pub fn contrast_groups(
     let elsewhere = permuter.and_then(|permuter| {
         let mut directions = Array2::zeros((1 + basis.ncols(), n));
         directions.row_mut(0).assign(&left);
-        directions.slice_mut(s![1.., ..]).assign(&basis.t());
+        directions.slice_axis_mut(Axis(0), (1..).into()).assign(&basis.t());
         permuter.relabelings(&RelabelFamily {
             orders: relabelings,
             directions: directions.view(),

@@ -118,19 +118,37 @@ impl Claims {
     }
 
     /// The units that nobody has claimed, at this moment.
-    pub fn open(&self) -> BTreeSet<String> {
-        names(&self.open)
+    ///
+    /// # Errors
+    /// `IO-01` when they cannot be listed: a share that saw none would take the work for done.
+    pub fn open(&self) -> Result<BTreeSet<String>> {
+        listed(&self.open)
     }
 
     /// The units that this share has claimed, in this life or an earlier one.
-    pub fn own(&self) -> BTreeSet<String> {
-        names(&self.own)
+    ///
+    /// # Errors
+    /// As [`Claims::open`].
+    pub fn own(&self) -> Result<BTreeSet<String>> {
+        listed(&self.own)
     }
 }
 
+fn listed(folder: &Path) -> Result<BTreeSet<String>> {
+    let refuse = |e| Error::new(Code::Io01, folder.display(), format!("cannot be listed: {e}")).source(e);
+    let mut all = BTreeSet::new();
+    for entry in fs::read_dir(folder).map_err(refuse)? {
+        let name = entry.map_err(refuse)?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            all.insert(name);
+        }
+    }
+    Ok(all)
+}
+
+/// As [`listed`], for whoever only looks on: what cannot be listed is not there.
 fn names(folder: &Path) -> BTreeSet<String> {
-    let all = fs::read_dir(folder).into_iter().flatten().flatten();
-    all.map(|e| e.file_name().to_string_lossy().into_owned()).filter(|name| !name.starts_with('.')).collect()
+    listed(folder).unwrap_or_default()
 }
 
 /// The units of a folder that no share has claimed.
@@ -220,7 +238,10 @@ mod tests {
         assert!(all.iter().all(|name| claims.claim(name).unwrap()));
         // Somebody who saw no tokens because there were none yet, and makes his only now.
         spread(&dir.path().join(CLAIMS), &claims.open, &all).unwrap();
-        assert!(claims.open().is_empty());
+        assert!(claims.open().unwrap().is_empty());
+        // A file system that is gone is no folder without claims.
+        disk::rename(&claims.open, &dir.path().join("elsewhere")).unwrap();
+        assert_eq!(claims.open().unwrap_err().code(), Code::Io01);
     }
 
     #[test]
@@ -228,7 +249,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (Shard::parse("1/2").unwrap(), Shard::parse("2/2").unwrap());
         let first = Claims::join(dir.path(), one, &names(3)).unwrap();
-        assert!(first.claim("unit 001").unwrap() && first.own().contains("unit 001"));
+        assert!(first.claim("unit 001").unwrap() && first.own().unwrap().contains("unit 001"));
         let refused = Claims::join(dir.path(), one, &names(3)).unwrap_err();
         assert_eq!(refused.code(), Code::Od06);
         let told = refused.to_string();
@@ -238,7 +259,7 @@ mod tests {
         assert!(holdings(dir.path()).iter().all(|h| h.alive));
         drop(first);
         let again = Claims::join(dir.path(), one, &names(3)).unwrap();
-        assert_eq!((again.own().len(), again.open()), (1, ["unit 002".to_owned()].into()));
+        assert_eq!((again.own().unwrap().len(), again.open().unwrap()), (1, ["unit 002".to_owned()].into()));
         let held = holdings(dir.path());
         assert_eq!((held[0].shard.as_str(), held[0].units.clone()), ("1/2", ["unit 001".to_owned()].into()));
     }

@@ -84,7 +84,9 @@ fn run(
     }
     // Runs of one name in other folders are other runs.
     let folder = one.bold.parent().map(|p| p.canonicalize().unwrap_or_else(|_| p.to_owned())).unwrap_or_default();
-    let place = digest(format!("{}\n{parcels:?}", folder.display()).as_bytes()).to_string();
+    // So are runs with another time between volumes: filters and confounds depend on it.
+    let step_given = plan.repetition_time.map_or_else(String::new, |seconds| format!("\n{seconds}"));
+    let place = digest(format!("{}\n{parcels:?}{step_given}", folder.display()).as_bytes()).to_string();
     let spec = ParcellateSpec {
         bold: vec![one.bold.clone()],
         atlas: parcels.atlas.clone(),

@@ -100,7 +100,7 @@ pub fn share(
     worked.map_err(|error| units.explained(error))?;
     let finished = UnitFolder::names(&path);
     let left: Vec<&String> = tokens.iter().filter(|token| !is_finished(&finished, token)).collect();
-    let open = claims.open();
+    let open = claims.open()?;
     let others = left.iter().filter(|token| !open.contains(**token)).count();
     let lost = prepared.offload.as_ref().and_then(Offload::lost).cloned();
     let of_locks = lock.warning().or_else(|| claims.warning());
@@ -133,11 +133,11 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    fn look(&self) -> Look {
+    fn look(&self) -> Result<Look> {
         // Finished units last: one that is finished in between is not taken for one that must be computed again.
-        let (mut open, own) = (self.claims.open(), self.claims.own());
+        let (mut open, own) = (self.claims.open()?, self.claims.own()?);
         open.retain(|name| !self.others.contains(name));
-        Look { open, own, finished: UnitFolder::names(self.path) }
+        Ok(Look { open, own, finished: UnitFolder::names(self.path) })
     }
 
     fn work(&mut self, start: usize) -> Result<()> {
@@ -146,7 +146,7 @@ impl Worker<'_> {
         let all: Vec<Tokens> = (0..count).map(|c| Tokens::of(self.prepared, c)).collect();
         loop {
             self.watch.check()?;
-            let now = self.look();
+            let now = self.look()?;
             let left = |t: &Token| now.own.contains(&t.name) && !is_finished(&now.finished, &t.name);
             let open = |t: &Token| now.open.contains(&t.name) && !is_finished(&now.finished, &t.name);
             let doable = |t: &Token| left(t) || open(t);
@@ -198,7 +198,7 @@ impl Worker<'_> {
             self.units.must(Unit::Attestation(checkpoint), || attest_one(prepared, checkpoint, held, watch))?;
             self.advance();
         }
-        let now = self.look();
+        let now = self.look()?;
         if !tokens.fits.iter().all(|fit| now.finished.contains(&fit.name)) {
             return Ok(());
         }
@@ -237,7 +237,7 @@ impl Worker<'_> {
 
     /// As many layers as threads: first those that were claimed in an earlier life.
     fn batch(&mut self, tokens: &Tokens, helping: bool) -> Result<Vec<Layer>> {
-        let now = self.look();
+        let now = self.look()?;
         let most = rayon::current_num_threads().max(1);
         let mut claimed: Vec<&Token> = tokens.fits.iter().filter(|fit| !now.finished.contains(&fit.name)).collect();
         if helping {
@@ -259,7 +259,7 @@ impl Worker<'_> {
 
     /// Whether this share is to compute a unit now.
     fn take(&mut self, name: &str) -> Result<bool> {
-        let now = self.look();
+        let now = self.look()?;
         Ok(!is_finished(&now.finished, name) && (now.own.contains(name) || self.claim(name)?))
     }
 

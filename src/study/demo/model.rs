@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ndarray::{Array1, Array2, Axis, s};
+use ndarray::{Array1, Array2, Axis, Slice};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -126,7 +126,7 @@ impl Model {
         let mut layers = vec![Array2::zeros((texts.len(), WIDTH)); BLOCKS + 1];
         for (row, text) in texts.enumerate() {
             let rows: Vec<usize> = text.iter().map(|id| *id as usize).collect();
-            let embedded = words.select(Axis(0), &rows) + positions.slice(s![..rows.len(), ..]) + &kind;
+            let embedded = words.select(Axis(0), &rows) + positions.slice_axis(Axis(0), (..rows.len()).into()) + &kind;
             let mut x = normalised(embedded);
             let mut keep = |layer: usize, x: &Array2<f64>| {
                 layers[layer].row_mut(row).assign(&(x.sum_axis(Axis(0)) / x.nrows() as f64));
@@ -176,9 +176,10 @@ impl Block {
         let size = WIDTH / HEADS;
         let mut attended = Array2::zeros(x.raw_dim());
         for head in 0..HEADS {
-            let columns = s![.., head * size..(head + 1) * size];
-            let logits = query.slice(columns).dot(&key.slice(columns).t()) / (size as f64).sqrt();
-            attended.slice_mut(columns).assign(&softmax(logits).dot(&value.slice(columns)));
+            let columns = Slice::from(head * size..(head + 1) * size);
+            let [query, key, value] = [&query, &key, &value].map(|all| all.slice_axis(Axis(1), columns));
+            let logits = query.dot(&key.t()) / (size as f64).sqrt();
+            attended.slice_axis_mut(Axis(1), columns).assign(&softmax(logits).dot(&value));
         }
         let middle = normalised(attended.dot(&self.attention.t()) + x);
         let inner = (middle.dot(&self.intermediate.t()) + f64::from(INNER_BIAS)).mapv_into(gelu);

@@ -1,6 +1,6 @@
 //! The invented responses: which parcels are driven by what, and how strongly.
 
-use ndarray::{Array1, Array2, ArrayView1, Axis, s};
+use ndarray::{Array1, Array2, ArrayView1, Axis};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -51,8 +51,8 @@ impl Driver {
         standardise_columns(&mut z);
         let Spectrum { values, vectors } = eigh(z.t().dot(&z) / z.nrows() as f64)?;
         let first = values.len() - COMPONENTS;
-        let axes = vectors.slice(s![.., first..]);
-        let scaled = &axes / &values.slice(s![first..]).mapv(f64::sqrt);
+        let axes = vectors.slice_axis(Axis(1), (first..).into());
+        let scaled = &axes / &values.slice_axis(Axis(0), (first..).into()).mapv(f64::sqrt);
         let whitened = z.dot(&scaled).dot(&axes.t());
         let weights = normals((z.ncols(), driven().count()), &mut ChaCha8Rng::seed_from_u64(WEIGHTS_SEED));
         Ok(Driver { whitened, weights })
