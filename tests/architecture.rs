@@ -194,6 +194,19 @@ fn library_code_minds_its_manners() {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
+/// No `allow` within a module overrides a `forbid`. `s!` of ndarray expands to one, hence the exceptions.
+#[test]
+fn whatever_reads_strangers_bytes_forbids_unsafe_code() {
+    let lib = include_str!("../src/lib.rs");
+    let open: Vec<&str> = lib
+        .lines()
+        .zip(lib.lines().skip(1))
+        .filter(|(before, _)| *before != "#[forbid(unsafe_code)]")
+        .filter_map(|(_, line)| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    assert_eq!(open, ["compute", "encoding", "pipeline"]);
+}
+
 #[test]
 fn the_ladder_in_contributing_is_this_one() {
     let guide = include_str!("../CONTRIBUTING.md");
