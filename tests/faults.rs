@@ -379,7 +379,7 @@ const LIST: &[(&str, &[&str])] = &[
     ("F-12 stale lock", &["two_runs_to_one_place"]),
     ("F-13 no locks", &["without_locks_the_first_to_finish_wins"]),
     ("F-14 read-only cache", &["a_read_only_cache_is_read"]),
-    ("F-15 clocks", &["clocks_and_locales_do_not_matter", "times_are_utc"]),
+    ("F-15 clocks", &["clocks_and_locales_do_not_matter", "times_are_utc_to_the_second"]),
     (
         "F-16 input changes",
         &[
