@@ -377,6 +377,9 @@ const CASES: &[Case] = &[
             s.edit("study.toml", "table = \"stimuli.csv\"", "tabel = \"stimuli.csv\"");
         },
     ),
+    case("study/RC-01-key-without-archive", &["array \"y\" is named", "npz"], |s| {
+        s.edit("study.toml", "[responses]", "[responses]\nkey = \"y\"");
+    }),
     case("study/RC-01-syntax", &["study.toml:1:"], |s| s.edit("study.toml", "[study]", "[study")),
     case("study/RC-02-alphas", &["holds -1"], |s| s.edit("study.toml", "k = 5", "k = 5\nalphas = [-1.0, 1.0]")),
     case("study/RC-01-wrong-type", &["study.toml:"], |s| s.edit("study.toml", "k = 5", "k = \"five\"")),

@@ -304,7 +304,7 @@ fn targets_that_lack_values_have_no_score() {
     assert!(compare(&study).status.success());
     let whole = scores("out/scores.csv");
     missing(&study);
-    let again = ["--unique", "none", "--threads", "2", "--drop-nan-parcels"];
+    let again = ["--unique", "none", "--threads", "2", "--drop-nan-parcels", "--metrics", "pattern-r"];
     let output = study.compare("dropped", &again).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let dropped = scores("dropped/scores.csv");
@@ -315,5 +315,14 @@ fn targets_that_lack_values_have_no_score() {
         assert_eq!(reason, expected, "{subject} {target}");
         assert_eq!(matches!(cod, Number::Finite(_)), !lacking, "{subject} {target}: {cod:?}");
         assert!(lacking || *cod == before.1, "{subject} {target}: {cod:?}, before {:?}", before.1);
+    }
+    // Two targets are left to each, too few for a pattern; and there is nothing that a prediction could be of.
+    let metrics = Table::read(&study.path("dropped/metrics.csv")).unwrap();
+    let reasons = metrics.texts("undefined").unwrap();
+    assert!(reasons.iter().all(|r| r.as_deref() == Some("fewer than 3 targets")), "{reasons:?}");
+    let predictions = Table::read(&study.path("dropped/predictions.parquet")).unwrap();
+    let (subjects, values) = (predictions.required_texts("subject").unwrap(), predictions.numbers("a").unwrap());
+    for (subject, value) in subjects.iter().zip(values) {
+        assert_eq!(matches!(value, Number::Finite(_)), subject != "p1", "{subject}: {value:?}");
     }
 }

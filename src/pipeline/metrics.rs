@@ -96,9 +96,12 @@ impl Metrics {
             let folds = prepared.folds.subset(cohort.rows());
             let x = space.x().select(Axis(0), cohort.rows());
             for (s, subject) in cohort.subjects().iter().enumerate() {
-                let y = own(prepared, predictions.cohort, s);
-                let predicted = columns(&predictions.values, s, targets);
-                let mean = columns(&predictions.train_mean, s, targets);
+                // A pattern is one of the targets that have values.
+                let missing = &cohort.missing()[s * targets..(s + 1) * targets];
+                let there: Vec<usize> = (0..targets).filter(|t| missing[*t] == 0).collect();
+                let [y, predicted, mean] = [cohort.y(), &predictions.values, &predictions.train_mean]
+                    .map(|all| columns(all, s, targets).select(Axis(1), &there));
+                let (y, predicted, mean) = (y.view(), predicted.view(), mean.view());
                 let (value, alone) = match metric {
                     MetricName::PatternR => {
                         // Nothing is left of a mean map that is removed from itself.

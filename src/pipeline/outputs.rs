@@ -105,7 +105,8 @@ fn prediction_column(target: &TargetId) -> String {
     if KEYS.contains(&target.as_str()) { format!("target:{target}") } else { target.to_string() }
 }
 
-/// One batch of `predictions.parquet`: the held-out predictions of one feature space, a row per subject and stimulus.
+/// One batch of `predictions.parquet`: the held-out predictions of one feature space, a row per subject and stimulus;
+/// none of targets whose responses are missing.
 pub(super) fn prediction_rows(
     prepared: &Prepared,
     label: &str,
@@ -123,7 +124,8 @@ pub(super) fn prediction_rows(
                 ids.push(cohort.stimulus(row).to_string());
                 folds.push(*fold as i64);
                 for (t, column) in columns.iter_mut().enumerate() {
-                    column.push(Some(predictions.values[[row, s * n_targets + t]]));
+                    let at = s * n_targets + t;
+                    column.push((cohort.missing()[at] == 0).then(|| predictions.values[[row, at]]));
                 }
             }
         }

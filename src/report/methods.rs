@@ -63,7 +63,7 @@ const GLOSSARY: [(&str, &str); 16] = [
     ("layer", "0 is the embedding output, k the output of block k."),
     (
         "undefined",
-        "No score exists: a constant target, no varying feature in a training fold, a constant prediction, a test fold under \
+        "No score exists: a constant target, missing responses, no varying feature in a training fold, a constant prediction, a test fold under \
          3 rows. Counted and left out of means, never replaced by 0.",
     ),
     (

@@ -379,12 +379,13 @@ fn responses(
     narrative: Option<NarrativePlan>,
     trials: Option<TrialsPlan>,
 ) -> Result<ResponsesPlan> {
+    let key = spec.responses.key(overrides.key.as_ref(), study)?;
     let planned = |tables| ResponsesPlan {
         tables,
         id: spec.responses.id.clone(),
         targets: spec.responses.targets.clone(),
         rows_in_order: spec.responses.rows_in_order,
-        key: overrides.key.clone().or_else(|| spec.responses.key.clone()),
+        key: key.clone(),
         missing: spec.responses.missing(overrides.drop_nan_parcels),
     };
     if let Some(trials) = trials {

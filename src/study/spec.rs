@@ -13,7 +13,7 @@ use super::sections::{EventsSection, ResponsesKind, SeriesSection, StimuliKind};
 use crate::bold::{Filter, Standardize};
 use crate::encoder::{Context, LongText, Pooling};
 use crate::encoding::{Combine, ScoreName};
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Result};
 use crate::ids::Digest;
 use crate::io::bounded;
 use crate::missing::MissingValues;
@@ -241,6 +241,21 @@ pub enum FoldKind {
 }
 
 impl ResponsesSection {
+    /// The array that is meant, by flag or by the study.
+    ///
+    /// # Errors
+    /// `RC-01` where there is no archive.
+    pub(super) fn key(&self, flag: Option<&String>, study: &Path) -> Result<Option<String>> {
+        let key = flag.or(self.key.as_ref());
+        let archive = self.table.as_ref().is_some_and(|table| table.to_lowercase().ends_with(".npz"));
+        match key.filter(|_| !archive) {
+            None => Ok(key.cloned()),
+            Some(key) => Err(Error::new(Code::Rc01, study.display(), format!("array {key:?} is named"))
+                .expected("responses in an archive: [responses] table = \"….npz\"")
+                .hint("Leave key or --key out")),
+        }
+    }
+
     /// What is done with targets whose values are missing; `drop` when a flag says that they are dropped.
     pub(super) fn missing(&self, drop: bool) -> MissingValues {
         if drop || self.drop_nan_parcels { MissingValues::Drop } else { MissingValues::Refuse }
