@@ -83,6 +83,12 @@ fn bombs_and_claims_are_refused_in_little_memory() {
     fit.arg("fit").arg("--x").arg(study.path("y.npy")).arg("--y").arg(study.path("y.npy"));
     fit.arg("--folds").arg(study.path("y.npy")).arg("--out").arg(study.path("out"));
     refused("npy of 1 TB to fit", &mut fit, "RS-03", "claims shape");
+    study.edit("study.toml", "y.npy", "y.npz");
+    study.write("y.npz", npz(&[("y.npy", vec![0; 256 << 20])]));
+    assert!(std::fs::metadata(study.path("y.npz")).unwrap().len() < 1 << 20);
+    refused("zip bomb of an array", &mut compare(&study), "RS-10", "claims 268435456 bytes");
+    study.write("y.npz", npz(&[("../../y.npy", vec![0; 24])]));
+    refused("array that leads elsewhere", &mut compare(&study), "RS-10", "has a member");
     assert!(!study.path("out").exists());
 }
 
