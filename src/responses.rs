@@ -130,9 +130,10 @@ impl Responses {
         if problems.is_empty() { Ok(all) } else { Err(problems) }
     }
 
-    /// Whether no target varies.
+    /// Whether all targets have values, and none varies.
     pub fn all_constant(&self) -> bool {
-        self.y.columns().into_iter().all(|column| column.iter().all(|v| *v == column[0]))
+        self.missing.iter().all(|n| *n == 0)
+            && self.y.columns().into_iter().all(|column| column.iter().all(|v| *v == column[0]))
     }
 
     /// Number of rows.
@@ -288,18 +289,19 @@ impl Cohort {
     }
 
     /// Per cohort and in the shape of its [`Cohort::y`]: for each subject and row the mean response of the other subjects
-    /// who saw the stimulus and whose target has values; 0 where there are none.
+    /// who saw the stimulus and whose target has values. A target that nobody else has values of, for some stimulus, is then
+    /// missing in the subject, too: nothing could be trained on.
     ///
     /// # Errors
     /// `RC-03` when a subject saw a stimulus that nobody else did.
-    pub fn others(cohorts: &[Cohort]) -> Result<Vec<Array2<f64>>> {
+    pub fn others(cohorts: &mut [Cohort]) -> Result<Vec<Array2<f64>>> {
         let rows = cohorts.first().map_or(0, |c| c.ids.len());
         let targets = cohorts.first().map_or(0, |c| c.y.ncols() / c.subjects.len().max(1));
         let mut sum = Array2::<f64>::zeros((rows, targets));
         let mut count = vec![0usize; rows];
         // Values that are missing, which the count of subjects includes and the sum does not.
         let mut lacking = vec![0usize; rows * targets];
-        for cohort in cohorts {
+        for cohort in &*cohorts {
             for (at, row) in cohort.rows.iter().enumerate() {
                 count[*row] += cohort.subjects.len();
                 for own in cohort.y.row(at).exact_chunks(targets) {
@@ -321,15 +323,28 @@ impl Cohort {
             .expected("another subject for every stimulus, when subjects are left out")
             .hint("Use other folds, or leave such stimuli out"));
         }
-        let of = |cohort: &Cohort| {
-            Array2::from_shape_fn(cohort.y.dim(), |(at, column)| {
-                let (row, target) = (cohort.rows[at], column % targets);
-                let with = count[row] - lacking[row * targets + target];
-                let others = if cohort.missing[column] > 0 { with } else { with - 1 };
-                (sum[[row, target]] - cohort.y[[at, column]]) / others.max(1) as f64
-            })
+        let mut of = |cohort: &mut Cohort| {
+            let others = |at: usize, column: usize| {
+                let row = cohort.rows[at];
+                let with = count[row] - lacking[row * targets + column % targets];
+                if cohort.missing[column] > 0 { with } else { with - 1 }
+            };
+            let alone: Vec<usize> = (0..cohort.y.ncols())
+                .map(|c| (0..cohort.rows.len()).filter(|at| others(*at, c) == 0).count())
+                .collect();
+            let mut means = Array2::from_shape_fn(cohort.y.dim(), |(at, column)| {
+                (sum[[cohort.rows[at], column % targets]] - cohort.y[[at, column]]) / others(at, column).max(1) as f64
+            });
+            for (column, alone) in alone.into_iter().enumerate() {
+                cohort.missing[column] = cohort.missing[column].max(alone);
+                if cohort.missing[column] > 0 {
+                    means.column_mut(column).fill(0.0);
+                    cohort.y.column_mut(column).fill(0.0);
+                }
+            }
+            means
         };
-        Ok(cohorts.iter().map(of).collect())
+        Ok(cohorts.iter_mut().map(&mut of).collect())
     }
 
     /// Rows of the stimuli table that these subjects responded to, ascending.
@@ -442,11 +457,13 @@ mod tests {
             one("s2", &["a", "b"], array![[10.0, 3.0], [20.0, 4.0]]),
             one("s3", &["a", "b"], array![[100.0, gone], [200.0, gone]]),
         ];
-        let (cohorts, _) = Cohort::join(&stimuli, responses).unwrap();
+        let (mut cohorts, _) = Cohort::join(&stimuli, responses).unwrap();
         assert_eq!(cohorts[0].missing(), [0, 1, 0, 0, 0, 2]);
         assert_eq!(cohorts[0].one_by_one()[2].missing(), [0, 2]);
-        let others = &Cohort::others(&cohorts).unwrap()[0];
-        assert_eq!(others, array![[55.0, 3.0, 50.5, 0.0, 5.5, 3.0], [110.0, 4.0, 101.0, 0.0, 11.0, 4.0]]);
+        let others = &Cohort::others(&mut cohorts).unwrap()[0];
+        assert_eq!(others, array![[55.0, 0.0, 50.5, 0.0, 5.5, 0.0], [110.0, 0.0, 101.0, 0.0, 11.0, 0.0]]);
+        assert_eq!(cohorts[0].missing(), [0, 1, 0, 2, 0, 2], "s2 alone has values of the second target");
+        assert_eq!(cohorts[0].y().column(3).to_vec(), [0.0, 0.0]);
         let whole =
             Responses::new("s".into(), ids(&["a"]), array![[gone]], &["t".into()], MissingValues::Drop, "r.csv");
         assert_eq!(whole.unwrap_err().code(), Code::Rs08);
@@ -460,11 +477,11 @@ mod tests {
             one("s2", &["a", "b"], array![[10.0], [20.0]]),
             one("s3", &["b"], array![[300.0]]),
         ];
-        let (cohorts, _) = Cohort::join(&stimuli, responses).unwrap();
-        let others = Cohort::others(&cohorts).unwrap();
+        let (mut cohorts, _) = Cohort::join(&stimuli, responses).unwrap();
+        let others = Cohort::others(&mut cohorts).unwrap();
         assert_eq!(others, [array![[10.0, 1.0], [160.0, 151.0]], array![[11.0]]]);
-        let (alone, _) = Cohort::join(&stimuli, vec![one("s1", &["a", "b"], array![[1.0], [2.0]])]).unwrap();
-        assert_eq!(Cohort::others(&alone).unwrap_err().code(), Code::Rc03);
+        let (mut alone, _) = Cohort::join(&stimuli, vec![one("s1", &["a", "b"], array![[1.0], [2.0]])]).unwrap();
+        assert_eq!(Cohort::others(&mut alone).unwrap_err().code(), Code::Rc03);
     }
 
     #[test]

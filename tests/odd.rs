@@ -135,7 +135,7 @@ const STUDIES: &[Odd<TinyStudy>] = &[
     }),
     (
         "responses/RS-08-dropped",
-        &["[RS-08]", "2 of 6 targets lack values", "a (p1, 1 of 30 rows), c (p2, 2 of 30 rows)"],
+        &["[RS-08]", "2 of 6 targets lack values, of the subject", "a (p1, 1 of 30 rows), c (p2, 2 of 30 rows)"],
         |s| {
             missing(s);
             s.edit("study.toml", "[responses]", "[responses]\ndrop_nan_parcels = true");
@@ -325,4 +325,28 @@ fn targets_that_lack_values_have_no_score() {
     for (subject, value) in subjects.iter().zip(values) {
         assert_eq!(matches!(value, Number::Finite(_)), subject != "p1", "{subject}: {value:?}");
     }
+}
+
+/// RS-10: which array of an archive was scored is part of what runs must share.
+#[test]
+fn runs_of_other_arrays_are_not_merged() {
+    let study = TinyStudy::new();
+    array(&study, "<f8", false, |v| v.to_le_bytes().to_vec());
+    let one = std::fs::read(study.path("y.npy")).unwrap();
+    std::fs::remove_file(study.path("y.npy")).unwrap();
+    // Other numbers of the same size: the first two rows' bytes trade places.
+    let mut other = one.clone();
+    let end = other.len();
+    other[end - 48..].rotate_left(24);
+    study.write("y.npz", npz(&[("one.npy", one), ("other.npy", other)]));
+    study.edit("study.toml", "y.npy", "y.npz");
+    for key in ["one", "other"] {
+        let flags = ["--unique", "none", "--key", key];
+        assert!(study.compare(key, &flags).output().unwrap().status.success(), "{key}");
+    }
+    let mut report = brainscore();
+    let output =
+        report.arg("report").arg(study.path("one")).arg(study.path("other")).arg("--out").arg(study.path("both"));
+    let said = String::from_utf8(output.output().unwrap().stderr).unwrap();
+    assert!(said.contains("[RR-02]") && said.contains("y.npz: other"), "{said}");
 }

@@ -142,7 +142,13 @@ impl LayerFit {
     }
 
     pub(super) fn first_reason(&self, name: ScoreName) -> Reason {
-        self.scores.iter().flatten().find_map(|t| t.get(name).reason()).unwrap_or(Reason::NothingDefined)
+        self.first_reason_in(name, |_| true)
+    }
+
+    /// Why the first target of those that are `wanted` has no score.
+    pub(super) fn first_reason_in(&self, name: ScoreName, wanted: impl Fn(usize) -> bool) -> Reason {
+        let own = self.scores.iter().flat_map(|all| all.iter().enumerate().filter(|(t, _)| wanted(*t)));
+        own.map(|(_, scores)| scores).find_map(|t| t.get(name).reason()).unwrap_or(Reason::NothingDefined)
     }
 }
 
@@ -216,7 +222,9 @@ impl Replicated {
 /// Mean over subjects of every target's score, and its interval.
 pub fn target_means(fit: &LayerFit, name: ScoreName, resamples: &Resamples) -> Vec<(Score, Option<Interval>)> {
     let (means, intervals) = Replicated::new(fit, name, resamples).intervals(resamples);
-    means.iter().zip(intervals).map(|(mean, i)| (Score::from_nan(*mean, fit.first_reason(name)), i)).collect()
+    let reason = |target: usize| fit.first_reason_in(name, |t| t == target);
+    let all = means.iter().enumerate().zip(intervals);
+    all.map(|((target, mean), i)| (Score::from_nan(*mean, reason(target)), i)).collect()
 }
 
 /// Confidence level of all intervals.

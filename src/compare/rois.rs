@@ -242,12 +242,12 @@ impl Builder<'_> {
     fn baseline(&mut self, name: &str, fit: &LayerFit, score: ScoreName) {
         let (means, intervals) =
             Replicated::new(fit, score, self.resamples).weighted(self.rows).intervals(self.resamples);
-        for ((roi, mean), interval) in self.names.iter().zip(&means).zip(intervals) {
+        for (r, ((roi, mean), interval)) in self.names.iter().zip(&means).zip(intervals).enumerate() {
             self.found.baselines.push(RoiBaseline {
                 baseline: name.to_owned(),
                 roi: roi.clone(),
                 score,
-                mean: Score::from_nan(*mean, fit.first_reason(score)),
+                mean: Score::from_nan(*mean, fit.first_reason_in(score, |t| self.rows[[r, t]] > 0.0)),
                 interval,
             });
         }
@@ -269,7 +269,7 @@ impl Builder<'_> {
                     roi: self.names[r].clone(),
                     layer: *layer,
                     score,
-                    mean: Score::from_nan(means[r], fit.first_reason(score)),
+                    mean: Score::from_nan(means[r], fit.first_reason_in(score, |t| self.rows[[r, t]] > 0.0)),
                     sd: Sample::of(in_rois.values.column(r)).map(|s| s.sd),
                     interval,
                     n_defined: defined(&in_rois.values, r),

@@ -21,6 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::folds::Folds;
+use super::is_constant;
 use crate::stats;
 
 /// Fewest rows for a correlation, and fewest repeated texts for a share of variance.
@@ -82,7 +83,8 @@ fn z_scored(y: ArrayView2<'_, f64>) -> Array2<f64> {
     for mut column in z.columns_mut() {
         let values = column.to_vec();
         let (mean, sd) = (stats::mean(&values).unwrap_or(0.0), stats::population_sd(&values).unwrap_or(0.0));
-        column.mapv_inplace(|v| if sd > 0.0 { (v - mean) / sd } else { 0.0 });
+        let flat = is_constant(column.view());
+        column.mapv_inplace(|v| if sd > 0.0 && !flat { (v - mean) / sd } else { 0.0 });
     }
     z
 }
@@ -115,19 +117,28 @@ pub fn loso(subjects: &[SubjectRows<'_>], runs: &[usize], folds: &Folds) -> Loso
         let own_folds = folds.subset(&rows);
         let runs: Vec<usize> = rows.iter().map(|row| runs[*row]).collect();
         for target in 0..targets {
-            let own: Vec<f64> = shared.iter().map(|at| z[[*at, target]]).collect();
-            let others: Vec<f64> = shared
-                .iter()
-                .zip(&rows)
-                .map(|(at, row)| {
-                    // One at least, where it is the subject's own target that does not vary or everybody else's.
-                    let others = (count[*row] - 1).saturating_sub(flat[[*row, target]]).max(1);
-                    (sum[[*row, target]] - z[[*at, target]]) / others as f64
-                })
-                .collect();
-            found.r[[s, target]] = within(&own, &others, &runs);
-            found.r_foldwise[[s, target]] = within(&own, &others, own_folds.of_row());
-            found.cod[[s, target]] = line_cod(&own, &others, &own_folds);
+            if z.column(target).iter().all(|v| *v == 0.0) {
+                continue;
+            }
+            // Others whose target varies, row by row.
+            let others = |row: usize| count[row] - 1 - flat[[row, target]];
+            let there: Vec<usize> = (0..shared.len()).filter(|i| others(rows[*i]) > 0).collect();
+            if there.len() < LEAST {
+                continue;
+            }
+            let own: Vec<f64> = there.iter().map(|i| z[[shared[*i], target]]).collect();
+            let mean_of_others = |i: &usize| {
+                let row = rows[*i];
+                (sum[[row, target]] - z[[shared[*i], target]]) / others(row) as f64
+            };
+            let means: Vec<f64> = there.iter().map(mean_of_others).collect();
+            let all = there.len() == shared.len();
+            let fewer = (!all).then(|| folds.subset(&there.iter().map(|i| rows[*i]).collect::<Vec<_>>()));
+            let folds = fewer.as_ref().unwrap_or(&own_folds);
+            let runs: Vec<usize> = there.iter().map(|i| runs[*i]).collect();
+            found.r[[s, target]] = within(&own, &means, &runs);
+            found.r_foldwise[[s, target]] = within(&own, &means, folds.of_row());
+            found.cod[[s, target]] = line_cod(&own, &means, folds);
         }
     }
     found
@@ -238,9 +249,11 @@ pub fn by_group_size(subjects: &[SubjectRows<'_>], seed: u64) -> Option<Array2<f
             // The first so many of a random order are a random group: all sizes in one pass.
             for c in products.iter().filter(|c| c[[subject, subject]] > 0.0) {
                 let (mut along, mut square) = (0.0, 0.0);
-                for (size, new) in others.iter().enumerate() {
+                // Those whose target does not vary are no members.
+                let members = others.iter().enumerate().filter(|(_, new)| c[[**new, **new]] > 0.0);
+                for (size, (at, new)) in members.enumerate() {
                     along += c[[subject, *new]];
-                    square += c[[*new, *new]] + 2.0 * others[..size].iter().map(|o| c[[*o, *new]]).sum::<f64>();
+                    square += c[[*new, *new]] + 2.0 * others[..at].iter().map(|o| c[[*o, *new]]).sum::<f64>();
                     if square > 0.0 {
                         found[[subject, size]] += along / square.sqrt();
                         used[size] += 1;
@@ -310,6 +323,26 @@ mod tests {
                 assert!((mean - expected).abs() < 0.03, "{what} with signal {signal}: {mean}, not {expected}");
             }
         }
+    }
+
+    #[test]
+    fn targets_that_do_not_vary_have_no_share() {
+        let mut y = responses(60, 4, 2, 4.0, 3);
+        // No multiple of a power of two: rounding leaves something of its spread.
+        y[3].column_mut(0).fill(0.1);
+        let (all, late) = (rows(60), (30..60).collect::<Vec<_>>());
+        let part = y[2].slice(ndarray::s![30.., ..]).to_owned();
+        let with = |n: usize| {
+            let mut subjects = vec![SubjectRows { rows: &all, y: y[0].view() }];
+            subjects.push(SubjectRows { rows: &late, y: part.view() });
+            subjects.extend((3..n).map(|s| SubjectRows { rows: &all, y: y[s].view() }));
+            let folds = Folds::from_labels(&(0..60).map(|i| i * 5 / 60).collect::<Vec<_>>());
+            loso(&subjects, &[0; 60], &folds)
+        };
+        let (alone, beside) = (with(3), with(4));
+        assert_eq!((alone.r[[0, 0]], alone.cod[[0, 0]]), (beside.r[[0, 0]], beside.cod[[0, 0]]));
+        assert!(alone.r[[0, 0]].is_finite() && beside.r[[2, 0]].is_nan());
+        assert_ne!(alone.r[[0, 1]], beside.r[[0, 1]]);
     }
 
     #[test]

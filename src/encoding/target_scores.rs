@@ -37,6 +37,7 @@ impl TargetScores {
     /// Scores of a target whose responses are missing: none.
     pub(crate) fn missing(&mut self) {
         let none = Score::undefined(Reason::MissingValues);
+        self.n = 0;
         (self.cod, self.cod_test_mean, self.r) = (none, none, none);
         (self.alpha_median, self.alpha_at_edge) = (None, 0.0);
         self.per_fold.iter_mut().for_each(|fold| (fold.r, fold.cod) = (none, none));

@@ -219,8 +219,17 @@ impl Table {
 
     /// A column of finite numbers: the first cell that is none is an error that names its row.
     pub fn finite_numbers(&self, name: &str) -> Result<Vec<f64>> {
+        self.numbers_or(name, |number| matches!(number, Number::Finite(_)))
+    }
+
+    /// A column of numbers, NaN where they are missing; the first cell that is something else is an error that names its row.
+    pub fn known_numbers(&self, name: &str) -> Result<Vec<f64>> {
+        self.numbers_or(name, |number| !matches!(number, Number::Text(_)))
+    }
+
+    fn numbers_or(&self, name: &str, usable: impl Fn(&Number) -> bool) -> Result<Vec<f64>> {
         let numbers = self.numbers(name)?;
-        let bad: Vec<usize> = (0..self.rows).filter(|row| !matches!(numbers[*row], Number::Finite(_))).collect();
+        let bad: Vec<usize> = (0..self.rows).filter(|row| !usable(&numbers[*row])).collect();
         if let Some(first) = bad.first() {
             let found = match &numbers[*first] {
                 Number::Text(text) | Number::Missing(text) => {
@@ -238,7 +247,7 @@ impl Table {
                 )),
             });
         }
-        Ok(numbers.into_iter().filter_map(|n| if let Number::Finite(v) = n { Some(v) } else { None }).collect())
+        Ok(numbers.into_iter().map(|n| if let Number::Finite(v) = n { v } else { f64::NAN }).collect())
     }
 
     /// The columns that hold numbers: at least half of their filled cells parse as one.

@@ -383,7 +383,7 @@ fn scores_table(rows: &[Row<'_>]) -> OutputTable {
         ("cod_test_mean", real(&|s| s.cod_test_mean.value())),
         ("r", real(&|s| s.r.value())),
         ("alpha", real(&|s| s.alpha_median)),
-        ("alpha_at_edge", real(&|s| Some(s.alpha_at_edge))),
+        ("alpha_at_edge", real(&|s| s.alpha_median.map(|_| s.alpha_at_edge))),
         ("undefined", Output::Text(rows.iter().map(|r| why(r.scores)).collect())),
     ])
 }

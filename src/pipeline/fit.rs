@@ -35,7 +35,8 @@ impl SpaceFit {
     pub fn share_at_edge(&self) -> Option<f64> {
         let all = || self.fit.scores.iter().flatten();
         all().any(|t| t.cod.value().is_some()).then(|| {
-            let shares: Vec<f64> = all().map(|t| t.alpha_at_edge).collect();
+            let chosen = all().filter(|t| t.alpha_median.is_some());
+            let shares: Vec<f64> = chosen.map(|t| t.alpha_at_edge).collect();
             crate::stats::mean(&shares).unwrap_or(0.0)
         })
     }
@@ -106,6 +107,8 @@ pub(super) struct One<'a> {
     pub x: ArrayView2<'a, f64>,
     /// Their responses (rows, subjects · targets).
     pub y: ArrayView2<'a, f64>,
+    /// Per column of them: how many values are missing. Such a column has no score.
+    pub missing: &'a [usize],
     /// Folds of the rows.
     pub folds: &'a Folds,
     /// What it shares with others.
@@ -174,7 +177,7 @@ pub(super) fn fit_cohorts(prepared: &Prepared, spaces: &[&FeatureSpace], fit: &F
                 let sharing =
                     spectra.as_ref().map(|s| Sharing { spectra: Arc::clone(s), rows: Arc::from(cohort.rows()) });
                 let x = joined(spaces, part)?;
-                fit(One { x: x.view(), y, folds: &folds, sharing, number: before + at })
+                fit(One { x: x.view(), y, missing: part.missing(), folds: &folds, sharing, number: before + at })
             })
             .collect();
         let mut values = Array2::zeros((cohort.rows().len(), 0));

@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result, Warning};
 use crate::features::{CHARACTERS, CONFOUNDS, FeatureSpace, Story, Timeline, WORDS};
 use crate::ids::{StimulusId, SubjectId, TargetId};
 use crate::io::{file_name, matrix};
-use crate::missing::zero_missing;
+use crate::missing::{MissingValues, zero_missing};
 use crate::responses::Responses;
 use crate::stimuli::Stimuli;
 use crate::study::{NarrativePlan, NuisancePlan, Plan};
@@ -126,11 +126,13 @@ fn read_series(plan: &Plan, files: &[(String, PathBuf)], found: &mut Findings) -
     let mut failed = false;
     for (name, path) in files {
         let wanted: Option<Vec<String>> = targets.as_ref().map(|t| t.iter().map(ToString::to_string).collect());
-        let Some(read) = found.keep(matrix::read(path, wanted.as_deref(), plan.responses.key.as_deref())) else {
+        let Some(read) =
+            found.keep(matrix::read(path, wanted.as_deref(), plan.responses.key.as_deref(), plan.responses.missing))
+        else {
             failed = true;
             continue;
         };
-        found.input("responses", path, read.digest);
+        found.responses(path, &read);
         let own = read.names.as_ref().map_or_else(|| numbered(read.values.ncols()), |names| ids(names));
         let expected = targets.get_or_insert(own);
         let [volumes, columns] = [read.values.nrows(), read.values.ncols()];
@@ -190,7 +192,9 @@ fn own(
     let mut names: Option<Vec<String>> = None;
     for (subject, y, _) in series {
         let Some(path) = found.keep(matching(&plan.pattern, subject)) else { continue };
-        let Some(read) = found.keep(matrix::read(&path, plan.columns.as_deref(), None)) else { continue };
+        let Some(read) = found.keep(matrix::read(&path, plan.columns.as_deref(), None, MissingValues::Refuse)) else {
+            continue;
+        };
         found.input("confounds", &path, read.digest);
         let rows = read.values.nrows();
         if rows != y.nrows() + plan.skip {

@@ -65,7 +65,7 @@ fn score_rows(
         ("r_oasm", score(oasm, ScoreName::R)),
         ("cod_unique", Output::Real(rows.iter().map(|(s, t)| fit.unique(confounds, *s, *t)).collect())),
         ("alpha_median", real(fit, &|t| t.alpha_median)),
-        ("alpha_at_edge", real(fit, &|t| Some(t.alpha_at_edge))),
+        ("alpha_at_edge", real(fit, &|t| t.alpha_median.map(|_| t.alpha_at_edge))),
         ("undefined", text(&|s, t| undefined(&fit.scores[s][t]))),
     ]);
     stamp(&mut table, prepared.plan.folds, rows.len());

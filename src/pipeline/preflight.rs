@@ -19,6 +19,7 @@ use crate::encoding::{Folds, is_constant};
 use crate::error::{Code, Error, Problems, Result, Warning, first_five};
 use crate::features::FeatureSpace;
 use crate::ids::{Layer, StimulusId, SubjectId, TargetId};
+use crate::io::matrix::Matrix;
 use crate::io::table::Table;
 use crate::io::{digest_file, file_name, without_folders};
 use crate::record::InputRecord;
@@ -164,6 +165,16 @@ impl Findings {
         self.inputs.push(InputRecord { role: role.to_owned(), name: file_name(path), sha256 });
         self.watched.add(path, sha256);
     }
+
+    /// Records responses that were read; of an archive also which array.
+    pub fn responses(&mut self, path: &Path, read: &Matrix) {
+        self.input("responses", path, read.digest);
+        self.inputs.extend(read.member.iter().map(|(name, sha256)| InputRecord {
+            role: "array of responses".to_owned(),
+            name: format!("{}: {name}", file_name(path)),
+            sha256: *sha256,
+        }));
+    }
 }
 
 /// One error or many.
@@ -228,7 +239,7 @@ pub fn prepare(mut plan: Plan, watch: &dyn Watch) -> std::result::Result<Prepare
         }
     }
     let rois = responses.as_ref().and_then(|(targets, _)| rois::read(&plan, targets, &mut found));
-    let joined = match (&stimuli, responses) {
+    let mut joined = match (&stimuli, responses) {
         (Some(stimuli), Some((targets, responses))) => {
             let subjects: Vec<SubjectId> = responses.iter().map(|r| r.subject().clone()).collect();
             let ids: Arc<[StimulusId]> = stimuli.ids().into();
@@ -243,16 +254,16 @@ pub fn prepare(mut plan: Plan, watch: &dyn Watch) -> std::result::Result<Prepare
         _ => None,
     };
     let groups = joined.as_ref().and_then(|(_, _, subjects, _)| read_subjects(&plan, subjects, &mut found));
-    if let (Some((_, cohorts, _, targets)), Some(folds)) = (&joined, &folds) {
-        check_folds(cohorts, folds, &mut found);
-        check_targets(cohorts, targets, &mut found);
-    }
-    let others = match &joined {
+    let others = match &mut joined {
         Some((_, cohorts, ..)) if plan.folds.across_subjects() => {
             found.keep(Cohort::others(cohorts)).unwrap_or_default()
         }
         _ => Vec::new(),
     };
+    if let (Some((_, cohorts, _, targets)), Some(folds)) = (&joined, &folds) {
+        check_folds(cohorts, folds, &mut found);
+        check_targets(cohorts, targets, &mut found);
+    }
     let mut finetuning = Vec::new();
     for path in &plan.finetuning {
         let Some(texts) = found.keep(read_texts(path)) else { continue };
@@ -419,7 +430,8 @@ fn check_targets(cohorts: &[Cohort], targets: &[TargetId], found: &mut Findings)
         found.warnings.push(Warning::new(
             "RS-08",
             format!(
-                "{} of {total} targets lack values; their scores are undefined: {}",
+                "{} of {total} targets lack values, of the subject or of all others that it is predicted from; their scores are \
+                 undefined: {}",
                 missing.len(),
                 first_five(&missing)
             ),
@@ -430,8 +442,15 @@ fn check_targets(cohorts: &[Cohort], targets: &[TargetId], found: &mut Findings)
     }
     if constant.len() + missing.len() == total {
         found.problems.push(
-            Error::new(Code::Rs09, "responses", format!("all {total} targets are constant"))
-                .expected("responses that vary"),
+            Error::new(
+                Code::Rs09,
+                "responses",
+                match missing.len() {
+                    0 => format!("all {total} targets are constant"),
+                    lacking => format!("{lacking} of {total} targets lack values, and all others are constant"),
+                },
+            )
+            .expected("responses that vary"),
         );
     } else {
         found.warnings.push(Warning::new(

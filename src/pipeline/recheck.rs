@@ -44,7 +44,12 @@ pub(super) fn write(folder: &Path, prepared: &Prepared, checked: &Checked<'_>) -
     let aligned = Aligned::new(&space, cohort)?;
     let n = prepared.targets.len();
     // Spread over all of them where there are too many.
-    let targets: Vec<usize> = (0..n.min(TARGETS)).map(|i| i * n / n.min(TARGETS)).collect();
+    let there: Vec<usize> = (0..n).filter(|t| cohort.missing()[at * n + t] == 0).collect();
+    let few = there.len().min(TARGETS);
+    if few == 0 {
+        return Ok(());
+    }
+    let targets: Vec<usize> = (0..few).map(|i| there[i * there.len() / few]).collect();
     let columns = |y: ArrayView2<'_, f64>| y.slice(s![.., at * n..(at + 1) * n]).select(Axis(1), &targets);
     let data = folder.join(FOLDER);
     disk::create_dir(&data).map_err(|e| atomic::write_error(&data, "creating", e))?;

@@ -123,8 +123,9 @@ fn read_array(
     known: Option<&[TargetId]>,
     found: &mut Findings,
 ) -> Option<(Vec<TargetId>, Responses)> {
-    let (y, digest) = found.keep(matrix::array(path, plan.responses.key.as_deref()))?;
-    found.input("responses", path, digest);
+    let read = found.keep(matrix::array(path, plan.responses.key.as_deref()))?;
+    found.responses(path, &read);
+    let y = read.values;
     if !plan.responses.rows_in_order {
         found.problems.push(
             Error::new(Code::Rs07, path.display(), "is an array without row ids")

@@ -60,9 +60,10 @@ pub(super) fn together_fit(
                 grids.iter().map(|of| AlphaGrid { given: true, ..of[one.number].clone() }).collect();
             let of = Stacking { spaces: &views, grids: &searched, y: one.y, folds: one.folds };
             let mixed = stack_in_blocks(of, &options, watch)?;
-            let (folds, _, targets) = mixed.weights.dim();
-            let sums = mixed.weights.sum_axis(Axis(0)).sum_axis(Axis(1)).to_vec();
-            weights.lock().unwrap_or_else(PoisonError::into_inner).push((one.number, (folds * targets) as f64, sums));
+            let there: Vec<usize> = (0..one.missing.len()).filter(|t| one.missing[*t] == 0).collect();
+            let sums = mixed.weights.sum_axis(Axis(0)).select(Axis(1), &there).sum_axis(Axis(1)).to_vec();
+            let count = (mixed.weights.len_of(Axis(0)) * there.len()) as f64;
+            weights.lock().unwrap_or_else(PoisonError::into_inner).push((one.number, count, sums));
             Ok(mixed.fit)
         }
     })

@@ -110,8 +110,7 @@ impl<F: Fn(f64, f64) -> f64> pulp::NullaryFnOnce for CloseCalls<'_, F> {
 }
 
 /// Which edges of a default grid hold more than [`EDGE_LIMIT`] of the choices (lower, upper). Each choice comes with the
-/// errors it was made from: where they do not depend on alpha (no feature varies, a constant target), the choice lies at
-/// an edge but is none.
+/// errors it was made from: where they do not depend on alpha (no feature varies, a constant target), it is no choice.
 pub(in super::super) fn crowded_edges<'a>(
     choices: impl Iterator<Item = (usize, ArrayView1<'a, f64>)>,
     grid: &AlphaGrid,
@@ -120,8 +119,7 @@ pub(in super::super) fn crowded_edges<'a>(
         let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
         errors.iter().any(|e| *e > least * (1.0 + TIE))
     };
-    let at_edge = |choice: usize| choice == 0 || choice + 1 == grid.values.len();
-    is_crowded(choices.map(|(choice, errors)| (choice, at_edge(choice) && matters(errors))), grid)
+    is_crowded(choices.map(|(choice, errors)| (choice, matters(errors))), grid)
 }
 
 /// As [`crowded_edges`], of choices that come with whether they depend on alpha.
@@ -130,10 +128,10 @@ pub(super) fn is_crowded(choices: impl Iterator<Item = (usize, bool)>, grid: &Al
         return (false, false);
     }
     let (mut all, mut below, mut above) = (0usize, 0usize, 0usize);
-    for (choice, matters) in choices {
+    for (choice, _) in choices.filter(|(_, matters)| *matters) {
         all += 1;
-        below += usize::from(choice == 0 && matters);
-        above += usize::from(choice + 1 == grid.values.len() && matters);
+        below += usize::from(choice == 0);
+        above += usize::from(choice + 1 == grid.values.len());
     }
     let crowded = |count: usize| count as f64 > EDGE_LIMIT * all as f64;
     (crowded(below), crowded(above))
@@ -192,6 +190,9 @@ mod tests {
         };
         assert_eq!(crowded(&[0, 0, 1, 1, 1, 2, 1, 1], errors.view(), &grid), (true, true));
         assert_eq!(crowded(&[0; 8], arr1(&[1.0, 1.0, 1.0]).view(), &grid), (false, false), "alpha does not matter");
+        let flat = arr1(&[1.0, 1.0, 1.0]);
+        let mixed = (0..60).map(|n| if n < 2 { (2, errors.view()) } else { (0, flat.view()) });
+        assert_eq!(crowded_edges(mixed, &grid), (false, true), "what is no choice does not dilute those that are");
         grid.given = true;
         assert_eq!(crowded(&[0, 2], errors.view(), &grid), (false, false));
     }

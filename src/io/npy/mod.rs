@@ -42,6 +42,15 @@ pub fn parse(bytes: &[u8], place: &Path) -> Result<Array2<f64>> {
         .map_err(|e| Error::new(Code::Rs04, place.display(), "has a damaged .npy header").source(e))
 }
 
+/// Bytes that the values of an array take as float64, by the header at the start of `bytes`; the whole has `length` bytes.
+///
+/// # Errors
+/// Those of [`parse`].
+pub(super) fn bytes_as_float64(bytes: &[u8], length: u64, place: &Path) -> Result<u64> {
+    let Header { rows, columns, .. } = Header::parse(bytes, length, place)?;
+    Ok((rows as u64).saturating_mul(columns as u64).saturating_mul(8))
+}
+
 /// What a file says about its array, checked against the file's length.
 #[derive(Clone, Copy)]
 struct Header {

@@ -32,7 +32,8 @@ pub fn explained(prepared: &Prepared, space: &SpaceFit) -> Option<(f64, Option<I
         let total = about.sum_axis(Axis(0));
         let gain = about - (y - &predictions.values).mapv(|v| v * v);
         for subject in 0..cohort.subjects().len() {
-            let columns = (subject * targets..(subject + 1) * targets).filter(|c| total[*c] > 0.0);
+            let columns =
+                (subject * targets..(subject + 1) * targets).filter(|c| total[*c] > 0.0 && cohort.missing()[*c] == 0);
             let columns: Vec<usize> = columns.collect();
             let share = |column: &usize| gain.column(*column).sum() / total[*column];
             let shares: Vec<f64> = columns.iter().map(share).collect();

@@ -1,6 +1,6 @@
 //! Invented responses on the stimuli, folds and noise of a study.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -56,15 +56,16 @@ impl Design<'_> {
     }
 }
 
-/// Mean over columns of the correlation of neighbouring rows of a run, between 0 and 0.95.
+/// Mean over columns that vary of the correlation of neighbouring rows of a run, between 0 and 0.95.
 pub(super) fn autocorrelation(y: ArrayView2<'_, f64>, runs: &[usize]) -> f64 {
     let mut y = y.to_owned();
     standardise(&mut y);
     let pairs: Vec<usize> = (1..runs.len()).filter(|row| runs[*row] == runs[row - 1]).collect();
-    let products = |column: ndarray::ArrayView1<'_, f64>| {
+    let products = |column: ArrayView1<'_, f64>| {
         pairs.iter().map(|row| column[*row] * column[row - 1]).sum::<f64>() / pairs.len().max(1) as f64
     };
-    let all: Array1<f64> = y.axis_iter(Axis(1)).map(products).collect();
+    let varies = |column: &ArrayView1<'_, f64>| column.iter().any(|v| *v != 0.0);
+    let all: Array1<f64> = y.axis_iter(Axis(1)).filter(varies).map(products).collect();
     all.mean().unwrap_or(0.0).clamp(0.0, 0.95)
 }
 
@@ -78,6 +79,9 @@ mod tests {
         for rho in [0.0, 0.6] {
             let noise = Design { runs: &runs, autocorrelation: rho }.noise(50, 1);
             assert!((autocorrelation(noise.view(), &runs) - rho).abs() < 0.03);
+            // Columns without values say nothing of it.
+            let beside = ndarray::concatenate![Axis(1), noise, ndarray::Array2::zeros((400, 50))];
+            assert_eq!(autocorrelation(beside.view(), &runs), autocorrelation(noise.view(), &runs));
             assert!((noise.mapv(|v| v * v).mean().unwrap() - 1.0).abs() < 0.05);
         }
     }

@@ -33,6 +33,7 @@ pub(in crate::pipeline) fn identity(prepared: &Prepared) -> BTreeMap<String, Str
     for cohort in &prepared.cohorts {
         (names(cohort.subjects()), cohort.rows().to_vec()).write(&mut responses);
         responses.extend_from_slice(&matrix(cohort.y().view()).0);
+        cohort.missing().to_vec().write(&mut responses);
     }
     all.add("responses", digest(&responses));
     let mut confounds = prepared.confound_names.clone();
